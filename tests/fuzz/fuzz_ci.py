@@ -7,9 +7,9 @@ from gittorrent.wire.ci_urls import CiUrlError, is_allowed, parse_ci_url, parse_
 from gittorrent.wire.fields import MessageError
 
 SEEDS = [
-    b"gittorrent-ci 1\n",
+    b"gittorrent-ci 3\n",
     b"open https://git.example.org/x/y\n",
-    b"ready\n",
+    b"ready 0\n",
     b"login\n",
     b"login Basic bWU6c2VjcmV0\n",
     b"fetch 4711\n",

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.wire.ci_fleet import (
+    Listed,
     NotAMemberError,
     check_answer,
     check_request,
     encode_body,
+    encode_refs_body,
     parse_body,
+    parse_listed,
+    parse_refs_body,
     sign_answer,
     sign_request,
 )
 from gittorrent.wire.ci_labels import RunnerLabel, read_label, write_label
-from gittorrent.wire.upload_requests import UploadRequest
+from gittorrent.wire.upload_requests import UploadRequest, list_request
 
 _SECRET, _NOW = b"s" * 32, 1_900_000_000
 _BODY = encode_body("https://git.example.org/x", UploadRequest((b"01" * 20,)))
 _HEADER = sign_request(_SECRET, "01" * 20, _NOW, "/", b"")
 _ANSWER = sign_answer(_SECRET, "02" * 32, "03" * 32)
 _LABEL = write_label(_SECRET, RunnerLabel("10.0.0.1", 8417, _NOW))
-SEEDS = [_BODY, _HEADER.encode(), _ANSWER.encode(), _LABEL.encode()]
+_LISTED = Listed(b"\n000eversion 2\n0000", b"0032" + b"1" * 40 + b" HEAD\n0000").encode()
+_REFS = encode_refs_body("https://git.example.org/x", "0f" * 16, list_request(b"HEAD"))
+SEEDS = [_BODY, _HEADER.encode(), _ANSWER.encode(), _LABEL.encode(), _LISTED, _REFS]
 
 
 def one_input(data: bytes) -> None:
@@ -35,6 +41,18 @@ def one_input(data: bytes) -> None:
         if read_label(_SECRET, text, _NOW).port and text != _LABEL:
             raise AssertionError("a name that nobody wrote counts")
     except NotAMemberError:
+        pass
+    try:
+        listed = parse_listed(data)
+        if parse_listed(listed.encode()) != listed or b"".join(listed.packets()) != listed.refs:
+            raise AssertionError("a list of refs does not survive writing and reading")
+    except GitTorrentError:
+        pass
+    try:
+        url, asked = parse_refs_body(data)
+        if parse_refs_body(encode_refs_body(url, "0f" * 16, asked)) != (url, asked):
+            raise AssertionError("a request for refs does not survive writing and reading")
+    except GitTorrentError:
         pass
     try:
         found = parse_body(data)

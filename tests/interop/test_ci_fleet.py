@@ -51,14 +51,14 @@ class Fleet:
     def url(self) -> str:
         return f"{self.server.base}/x/project.git"
 
-    def begin(self, root: Path, number: int, secret: Path | None = None) -> Runner:
+    def begin(self, root: Path, number: int, secret: Path | None = None, more: str = "") -> Runner:
         person = somebody(root / f"runner{number}")
         person.gittorrent("ci", "setup", "--for", self.server.base).ok()
         person.node.mkdir(mode=0o700, exist_ok=True)
         peers = ", ".join(f'"http://127.0.0.1:{port}"' for port in self.ports)
         (person.node / "node.toml").write_text(
             f'[ci]\nallow = ["{self.server.base}/"]\npeers = [{peers}]\n'
-            f'secret = "{secret or self.secret}"\n'
+            f'secret = "{secret or self.secret}"\n{more}'
         )
         listen = ("--http", f"127.0.0.1:{self.ports[number]}", "--log-level", "info")
         node = self.stack.enter_context(serve(person, *listen))
@@ -109,6 +109,30 @@ def test_one_of_all_asks_the_server(fleet: Fleet, tmp_path: Path) -> None:
     fleet.clone_all("news", "--depth=1")
     assert len(fleet.server.fetched) == 2
     assert fleet.server.fetched[1] < fleet.server.fetched[0] / 2
+
+
+def test_runners_that_share_refs_are_never_stale(fleet: Fleet, tmp_path: Path) -> None:
+    for number in range(3):
+        fleet.begin(tmp_path, number, more="share-refs = true\n")
+    fleet.clone_all("cold", "--depth=1")
+    for number in range(2):
+        commit(fleet.upstream)
+        head = gitcmd.text(fleet.upstream, "rev-parse", "HEAD")
+        for each in fleet.runners:
+            listed = each.person.git("ls-remote", fleet.url, "HEAD").ok()
+            assert listed.out.split()[0] == head, number
+    commit(fleet.upstream)
+    fetched = len(fleet.server.fetched)
+    fleet.clone_all("news", "--depth=1")
+    assert len(fleet.server.fetched) == fetched + 1
+
+
+def test_runners_believe_nobody_about_refs_unless_told(fleet: Fleet, tmp_path: Path) -> None:
+    runners = [fleet.begin(tmp_path, number) for number in range(2)]
+    for each in runners:
+        fleet.server.requests.clear()
+        each.person.git("ls-remote", fleet.url, "HEAD").ok()
+        assert fleet.server.requests
 
 
 def test_one_that_is_gone_is_passed_over(fleet: Fleet, tmp_path: Path) -> None:

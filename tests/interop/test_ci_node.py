@@ -126,6 +126,16 @@ def test_refs_are_listed_once_for_each_job(site: Site) -> None:
         assert len(posts) <= 2  # the refs; and, if that was long ago, who may read
 
 
+def test_the_server_hears_nothing_of_a_job_but_one_list(site: Site) -> None:
+    """What it can, and who may read, is known since a moment ago."""
+    site.begin()
+    site.clone("cold", "--depth=1").ok()
+    site.server.requests.clear()
+    site.clone("warm", "--depth=1").ok()
+    assert len(site.server.requests) == 2  # git's helper asks before each list
+    assert site.head("warm") == site.upstream_head()
+
+
 def test_shapes_cost_the_server_nothing_more(site: Site) -> None:
     site.begin()
     for words in (["--depth=1"], ["--filter=blob:none"], ["--depth=1", "--filter=blob:none"]):

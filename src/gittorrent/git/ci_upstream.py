@@ -17,9 +17,11 @@ from gittorrent.errors import ProtocolError, UnreachableError
 from gittorrent.git import environment
 from gittorrent.git.http_settings import read_http_settings
 from gittorrent.git.remote_http import RemoteGoneError, RemoteHttp
-from gittorrent.wire import pktline
+from gittorrent.wire.ci_fleet import MAX_LISTING
+from gittorrent.wire.ci_fleet import MAX_SAID as MAX_CAPABILITIES
 from gittorrent.wire.fields import clean_reason
 from gittorrent.wire.pktline import HEADER_SIZE
+from gittorrent.wire.upload_requests import list_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 SILENCE_SECONDS = 60
 """Seconds without a byte after which an upstream is given up: longer than counting takes one that
 says nothing meanwhile, and most say something."""
-
-MAX_LISTING = 32 << 20
-"""Bytes of a list of refs: 400,000 of them."""
 
 MAX_SAID = 16 << 10
 """Bytes kept of what git says of a failure."""
@@ -52,6 +51,8 @@ class MayNotReadError(UpstreamFailedError):
 class CiUpstream:
     """An upstream, asked once or several times in one connection; close it afterwards.
 
+    ``said`` is what it said of itself, as git's helper passed it on.
+
     Args:
         url: of it.
         header: what an ``Authorization`` header says of the caller; empty for nothing.
@@ -59,6 +60,7 @@ class CiUpstream:
 
     def __init__(self, url: str, header: str) -> None:
         self._url = url
+        self.said = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         try:
             self._remote = RemoteHttp(url, url, _environ(url, header), self._errors)
@@ -73,16 +75,17 @@ class CiUpstream:
             MayNotReadError: it does not let the caller read.
             UpstreamFailedError: it cannot be reached, or has another protocol or object format.
         """
-        said: list[bytes] = []
+        said = bytearray()
         try:
-            if not self._remote.connect(said.append):
+            if not self._remote.connect(lambda data: _add(said, data)):
                 raise UpstreamFailedError(f"{self._url} does not speak git's protocol 2")
         except (RemoteGoneError, ProtocolError) as error:
             raise self._failed() from error
         except BaseException:
             self.close()
             raise
-        if b"object-format=sha256" in b"".join(said):
+        self.said = bytes(said)
+        if b"object-format=sha256" in said:
             self.close()
             raise UpstreamFailedError(f"{self._url} has objects named by SHA-256")
         return self
@@ -103,11 +106,8 @@ class CiUpstream:
         Raises:
             UpstreamFailedError: it does not say, or lists too much.
         """
-        lines = [b"command=ls-refs", b"agent=gittorrent", b"object-format=sha1"]
-        asked = b"".join(map(pktline.encode, lines)) + b"0001"
-        asked += pktline.encode_lines([b"ref-prefix " + each for each in prefixes])
         found: dict[bytes, bytes] = {}
-        self.list_as(asked, lambda packet: note_ref(packet, found))
+        self.list_as(list_request(*prefixes), lambda packet: note_ref(packet, found))
         return found
 
     def list_as(self, request: bytes, take: Callable[[bytes], None]) -> None:
@@ -155,6 +155,12 @@ class CiUpstream:
         self._errors.close()
         kind = MayNotReadError if _WANTS_LOGIN.search(said) else UpstreamFailedError
         return kind(f"{self._url}: {clean_reason(said) or 'it hung up'}")
+
+
+def _add(said: bytearray, data: bytes) -> None:
+    said.extend(data)
+    if len(said) > MAX_CAPABILITIES:
+        raise UpstreamFailedError("the upstream says too much of itself")
 
 
 def note_ref(packet: bytes, refs: dict[bytes, bytes]) -> None:

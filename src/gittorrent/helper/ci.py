@@ -2,9 +2,10 @@
 
 Git is led here by ``url.<base>.insteadOf`` (`gittorrent ci setup`), with the URL of a plain git
 server behind ``ci+``. All that git says is passed on to its own helper for HTTP, which asks that
-server with the caller's own credentials. Only requests for refs and objects are taken to the node
-of this machine first; for refs it asks the server in turn, once it has been asked itself. Whatever
-it does not answer goes to the server as if there were no node, with one line that says why.
+server with the caller's own credentials. Only what a public server can, and requests for refs and
+objects are taken to the node of this machine first; for refs it asks the server in turn, once it
+has been asked itself. Whatever it does not answer goes to the server as if there were no node, with
+one line that says why; the server is not called before that.
 
 Rules: pushes are the server's alone; nothing of an answer reaches git before all of it is there;
 standard output belongs to git. Source: gitremote-helpers(7), gitprotocol-v2(5).
@@ -51,6 +52,8 @@ class CiHelper:
         self._node: CiNode | None = None
         self._no_node = ""
         self._is_noted = False
+        self._is_connected = False
+        self._is_needed = True
 
     def serve(self) -> int:
         """Pass on what git and its own helper say, to the end; returns the exit status."""
@@ -64,7 +67,9 @@ class CiHelper:
         finally:
             if self._node is not None:
                 self._node.close()
-        return self._upstream.close()
+        status = self._upstream.close()
+        # Git's helper calls it a failure to end without having been asked for anything.
+        return status if self._is_needed else 0
 
     # -- lines, as gitremote-helpers(7) has them
 
@@ -96,22 +101,51 @@ class CiHelper:
             del self._read[: end + 1]
             if line != CONNECT:
                 self._upstream.send(line)
-            elif self._upstream.connect(lambda data: write_all(1, data)):
+            elif self._connect():
                 return True
             else:
                 write_all(1, b"fallback\n")
         return False
 
+    def _connect(self) -> bool:
+        """Begin to speak protocol 2 with git; tells whether the upstream does."""
+        self._call_node()
+        said = self._capabilities()
+        if said is not None:
+            self._is_needed = False
+            write_all(1, said)
+            return True
+        self._is_connected = self._upstream.connect(lambda data: write_all(1, data))
+        return self._is_connected
+
+    def _capabilities(self) -> bytes | None:
+        """Return what the upstream says of itself; None if it is to be asked by us."""
+        if self._node is None or not self._node.is_there:
+            return None
+        try:
+            return self._node.capabilities()
+        except NoAnswerError as error:
+            self._no_node = str(error)
+            return None
+
+    def _ask_upstream(self, request: bytes) -> None:
+        self._is_needed = True
+        if not self._is_connected:
+            # Git has heard it already.
+            self._is_connected = self._upstream.connect(lambda _: None)
+            if not self._is_connected:
+                raise RemoteGoneError("the server does not speak git's protocol 2 any more")
+        self._upstream.ask(request, lambda data: write_all(1, data))
+
     # -- requests, as gitprotocol-v2(5) has them
 
     def _serve_requests(self) -> None:
-        self._call_node()
         while True:
             request = self._request()
             given = self._listing(request)
             given = self._from_node(request) if given is None else given
             if given is None:
-                self._upstream.ask(request, lambda data: write_all(1, data))
+                self._ask_upstream(request)
             else:
                 _send_file(given)
             write_all(1, pktline.encode_special(RESPONSE_END))
@@ -140,7 +174,7 @@ class CiHelper:
     # -- the node
 
     def _call_node(self) -> None:
-        """Call the node, which finds out about the upstream while git lists the refs there."""
+        """Call the node, which finds out about the upstream."""
         try:
             place = configured_socket() or named_home().ci_socket
             self._node = CiNode(place, parse_ci_url(self._url).url)

@@ -29,11 +29,16 @@ from gittorrent.wire.ci_fleet import (
     ANSWER_PATH,
     AT_HEADER,
     KEPT_HEADER,
+    MAX_LISTING,
+    MAX_SAID,
     MEMBER_PATH,
+    REFS_PATH,
     REQUEST_HEADER,
     check_answer,
     encode_body,
+    encode_refs_body,
     in_order,
+    parse_listed,
     sign_request,
 )
 from gittorrent.wire.fields import parse_node_id
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
 
     from gittorrent.node.ci_members import Member
     from gittorrent.node.ci_store import Spool
+    from gittorrent.wire.ci_fleet import Listed
     from gittorrent.wire.ci_labels import RunnerLabel
     from gittorrent.wire.upload_requests import UploadRequest
 
@@ -58,6 +64,9 @@ SILENCE_SECONDS = 20.0
 
 FIRST_LOOK_SECONDS = 3.0
 """Time from the start in which jobs wait for others to be found: who is there answers in one."""
+
+REFS_SECONDS = 20.0
+"""Time for a list of refs from another runner: that of one list before, and of its own."""
 
 PROOFS_AT_ONCE = 8
 """Found nodes that are asked at once to prove themselves."""
@@ -177,6 +186,40 @@ class CiFleet:
             pause = min(LONG_PAUSE, pause * 1.5)
         return False
 
+    async def refs(self, url: str, request: bytes) -> Listed | None:
+        """Return what a public upstream says now, as another runner heard it.
+
+        None if this runner is to ask it: the upstream is its, or the other one does not say.
+
+        Args:
+            url: of the upstream.
+            request: of git's, for refs.
+        """
+        member = await self._chosen(url)
+        if member is None:
+            return None
+        body = encode_refs_body(url, secrets.token_hex(16), request)
+        headers = self._headers(REFS_PATH, body)
+        try:
+            async with asyncio.timeout(REFS_SECONDS):
+                asked = self._client().post(
+                    member.url + REFS_PATH, data=body, headers=headers, allow_redirects=False
+                )
+                async with asked as found:
+                    data = await _bounded_body(found, MAX_LISTING + 2 * MAX_SAID)
+            if found.status in (404, 502):
+                return None
+            if found.status != 200:
+                raise ProtocolError(f"status {found.status}: {_said(data[:MAX_ID])}")
+            signed = found.headers.get(ANSWER_HEADER, "")
+            digest = check_answer(self._secret, headers[REQUEST_HEADER], signed)
+            if digest != hashlib.sha256(data).hexdigest():
+                raise ProtocolError("what it says of refs is not what it signed")
+            return parse_listed(data)
+        except (aiohttp.ClientError, OSError, TimeoutError, ProtocolError) as error:
+            self._failed(member, error)
+            return None
+
     def _failed(self, member: Member, error: Exception) -> None:
         """Leave a node alone for a while, and say so, unless it was found and nobody missed it."""
         was_there = bool(member.name)
@@ -280,3 +323,21 @@ class CiFleet:
         if spool.digest != digest:
             raise ProtocolError("what it gives is not what it says")
         return _Said.GIVEN
+
+
+async def _bounded_body(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return all of an answer.
+
+    Raises:
+        ProtocolError: it is longer than that.
+    """
+    found = bytearray()
+    async for data in answer.content.iter_chunked(_CHUNK):
+        found += data
+        if len(found) > most:
+            raise ProtocolError(f"more than {most} bytes about refs")
+    return bytes(found)
+
+
+def _said(data: bytes) -> str:
+    return data.decode(errors="replace").strip()

@@ -150,8 +150,7 @@ class _Parts:
         self, home: Home, config: CiConfig, limits: Limits, space: Space, secret: bytes | None
     ) -> None:
         self.secret = secret
-        self._store = CiStore(home.ci, config)
-        self.service = CiService(self._store, config, space)
+        self.service = CiService(CiStore(home.ci, config), config, space)
         place = home.ci_socket if config.socket is None else Path(config.socket)
         self._socket = CiSocket(place, self.service, is_for_all=config.is_for_all)
         self._tidying: asyncio.Task[None] | None = None
@@ -164,6 +163,7 @@ class _Parts:
             own = home.node_id()
             self.fleet = self.service.fleet = CiFleet(config.peers, secret, own, config.wait)
             self.http = HttpCi(self.service, secret, own, self.fleet.address_of, limits)
+            self.service.refs.fleet = self.fleet
 
     @property
     def place(self) -> Path | None:
@@ -193,7 +193,7 @@ class _Parts:
 
     def go_by(self, config: CiConfig) -> None:
         """Go by other limits and another list."""
-        self._store.config = self.service.config = config
+        self.service.go_by(config)
 
     async def stop(self) -> None:
         """Hang up on everybody; what hangs in the system is not waited for."""

@@ -31,6 +31,7 @@ class CiConfig(Struct, frozen=True):
         lan: whether others are found on the local network, and find this one.
         secret: file with the secret that the runners share; None for none.
         wait: seconds that another runner may take.
+        share_refs: whether other runners are believed what refs public upstreams have.
     """
 
     allow: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class CiConfig(Struct, frozen=True):
     lan: bool = False
     secret: str | None = None
     wait: int = WAIT_SECONDS
+    share_refs: bool = False
 
     @property
     def is_fleet(self) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
-from gittorrent.node.ci_service import LoginWantedError
+from gittorrent.node.ci_refs import LoginWantedError
 from gittorrent.node.local_listener import LocalListener
 from gittorrent.wire.ci import (
     MAX_LINE,
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from gittorrent.node.ci_service import CiService, Proof
+    from gittorrent.node.ci_refs import Proof
+    from gittorrent.node.ci_service import CiService
     from gittorrent.wire.ci import Answer, Request
 
 MAX_JOBS = 256
@@ -174,7 +175,7 @@ class _Job:
             return
         if proof is None:
             return
-        await self._say(Ready())
+        await self._say(Ready(len(proof.said)), proof.said)
         while (line := await self._line()) is not None:
             if not isinstance(line, FetchLine | ListLine):
                 return
@@ -274,8 +275,8 @@ class _Job:
         _log.info("ci-refused", "{url}: refused a job: {reason}", url=url, reason=error)
         await self._say(No(str(error) or "it failed"))
 
-    async def _say(self, answer: Answer) -> None:
-        self._writer.write(answer.encode())
+    async def _say(self, answer: Answer, more: bytes = b"") -> None:
+        self._writer.write(answer.encode() + more)
         async with asyncio.timeout(BODY_SECONDS):
             await self._writer.drain()
 

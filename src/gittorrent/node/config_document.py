@@ -36,6 +36,7 @@ from gittorrent.node.config_values import (
     days,
     dht_nodes,
     endpoint,
+    flag,
     followed_refs,
     hours,
     key_name,
@@ -303,6 +304,7 @@ def _ci(table: Table) -> CiConfig:
         lan=table.flag("lan", default=False),
         secret=table.take("secret", absolute_path),
         wait=table.take("wait", seconds(1)) or usual.wait,
+        share_refs=table.take("share-refs", flag) or False,
     )
     if found.peers and not table.has("secret"):
         table.complain("peers: share nothing without a secret; write secret = FILE", "peers")

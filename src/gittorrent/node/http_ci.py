@@ -30,10 +30,12 @@ from gittorrent.wire.ci_fleet import (
     AT_HEADER,
     KEPT_HEADER,
     MEMBER_PATH,
+    REFS_PATH,
     REQUEST_HEADER,
     NotAMemberError,
     check_request,
     parse_body,
+    parse_refs_body,
     sign_answer,
 )
 from gittorrent.wire.ci_urls import CiUrlError, is_allowed
@@ -52,6 +54,9 @@ MOMENT_SECONDS = 2.0
 
 BODY_SECONDS = 30.0
 """Time for a request to come whole."""
+
+REFS_SECONDS = 15.0
+"""Time for an upstream to list refs for another runner, which asks itself then."""
 
 LARGE = 4 << 20
 """Bytes of an answer that goes to one runner at a time: a smaller one is gone in a moment."""
@@ -125,6 +130,8 @@ class HttpCi:
         connection.is_served()
         if path == MEMBER_PATH and request.method == "GET":
             return self._member(signed)
+        if path == REFS_PATH and request.method == "POST":
+            return await self._refs(signed, body)
         if path != ANSWER_PATH or request.method != "POST":
             return _text("not here", 404)
         try:
@@ -140,6 +147,21 @@ class HttpCi:
         digest = hashlib.sha256(text).hexdigest()
         headers = {ANSWER_HEADER: sign_answer(self._secret, signed.code, digest)}
         return web.Response(body=text, headers=headers)
+
+    async def _refs(self, signed: Signed, body: bytes) -> web.Response:
+        """Say what a public upstream says now, for a runner whose operator wants that shared."""
+        try:
+            url, wanted = parse_refs_body(body)
+        except (ProtocolError, CiUrlError) as error:
+            return _text(str(error), 400)
+        try:
+            async with asyncio.timeout(REFS_SECONDS):
+                found = (await self._service.refs.for_others(url, wanted)).encode()
+        except (GitTorrentError, OSError, TimeoutError) as error:
+            return _text(str(error) or "the upstream takes too long", 502)
+        digest = hashlib.sha256(found).hexdigest()
+        headers = {ANSWER_HEADER: sign_answer(self._secret, signed.code, digest)}
+        return web.Response(body=found, headers=headers | {"Cache-Control": "no-store"})
 
     async def _answer(
         self, request: web.BaseRequest, signed: Signed, url: str, wanted: UploadRequest

@@ -71,6 +71,7 @@ class CiNode:
         self._read = bytearray()
         self._files: list[int] = []
         self._is_ready = False
+        self._said = b""
         self._wanted: LoginWanted | None = None
         self.is_there = True
 
@@ -103,6 +104,21 @@ class CiNode:
                 raise NoAnswerError("the node of this machine is of another version")
         except (OSError, ProtocolError) as error:
             raise self._gone(error) from error
+
+    def capabilities(self) -> bytes:
+        """Return what a public upstream says of itself, as git's helper for HTTP passes it on.
+
+        Raises:
+            NoAnswerError: the node does not know: above all where the upstream is not public.
+        """
+        try:
+            if not self._is_ready:
+                self._become_ready(None)
+        except (OSError, ProtocolError) as error:
+            raise self._gone(error) from error
+        if not self._said:
+            raise NoAnswerError("the node of this machine does not know what the upstream can")
+        return self._said
 
     def listing(self, request: bytes) -> int:
         """Return a descriptor of the file with the refs that the upstream has now.
@@ -183,6 +199,7 @@ class CiNode:
         if not isinstance(answer, Ready):
             self.is_there = False
             raise NoAnswerError("the node of this machine says what it should not")
+        self._said = self._exactly(answer.size)
         self._is_ready = True
 
     def _result(self) -> Answer:
@@ -195,18 +212,25 @@ class CiNode:
         return answer
 
     def _hear(self) -> Answer:
-        sock = self._require()
         while (end := self._read.find(b"\n")) < 0:
             if len(self._read) > MAX_LINE:
                 raise NoAnswerError("the node of this machine says what it should not")
-            data, files, _, _ = socket.recv_fds(sock, MAX_LINE, 1)
-            self._files += files
-            if not data:
-                raise ConnectionResetError("it has gone")
-            self._read += data
-        line = bytes(self._read[: end + 1])
-        del self._read[: end + 1]
-        return parse_answer(line)
+            self._read_more()
+        return parse_answer(self._exactly(end + 1))
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._read) < size:
+            self._read_more()
+        found = bytes(self._read[:size])
+        del self._read[:size]
+        return found
+
+    def _read_more(self) -> None:
+        data, files, _, _ = socket.recv_fds(self._require(), MAX_LINE, 1)
+        self._files += files
+        if not data:
+            raise ConnectionResetError("it has gone")
+        self._read += data
 
     def _require(self) -> socket.socket:
         if self._socket is None:

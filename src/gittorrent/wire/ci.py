@@ -3,9 +3,9 @@
 For both ends; pure. The jobs are other people's code, so this socket takes nothing else, and the
 node's control socket, which can do everything, is not given to them::
 
-    node    gittorrent-ci 2
+    node    gittorrent-ci 3
     helper  open <url>
-    node    ready | login | no <reason>
+    node    ready <bytes> | login | no <reason>       after "ready" so many bytes: see below
     helper  login <Authorization header's value>      after "login", once
     helper  list <bytes> | fetch <bytes>              and so many bytes: a request of git's
     node    alive <bytes>                             any number of times
@@ -13,7 +13,9 @@ node's control socket, which can do everything, is not given to them::
     node    no <reason>
 
 ``list`` and ``fetch`` may come several times; whoever was told ``login`` and says nothing gets no
-answer to ``list``. Fewer bytes than were said are no answer. Rules: a line has at most `MAX_LINE`
+answer to ``list``. Fewer bytes than were said are no answer. With ``ready`` comes what a public
+upstream says of itself and what it can, as git's helper for HTTP passes it on; of another one
+nothing, since git asks that itself. Rules: a line has at most `MAX_LINE`
 bytes with its LF; words and numbers are as in MirrorSync (docs/protocol/mirrorsync.md, Lines); what
 is not known is an error.
 """
@@ -24,11 +26,12 @@ import re
 
 from msgspec import Struct
 
+from gittorrent.wire.ci_fleet import MAX_SAID
 from gittorrent.wire.fields import MessageError, Words, clean_reason, encode_words, shown
 from gittorrent.wire.limits import MAX_PACK_BYTES
 from gittorrent.wire.upload_requests import MAX_REQUEST
 
-VERSION = 2
+VERSION = 3
 """Of this protocol; an end that hears another number goes its own way."""
 
 MAX_LINE = 16 << 10
@@ -91,11 +94,13 @@ class ListLine(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """The upstream lets the caller read."""
+    """The upstream lets the caller read; so many bytes follow of what it says that it can."""
+
+    size: int = 0
 
     def encode(self) -> bytes:
         """Write the line."""
-        return encode_words("ready")
+        return encode_words("ready", self.size)
 
 
 class LoginWanted(Struct, frozen=True):
@@ -170,7 +175,7 @@ def parse_answer(line: bytes) -> Answer:
     if keyword == "gittorrent-ci":
         return Hello(words.number("version", 1, 1 << 31))
     if keyword == "ready":
-        return Ready()
+        return Ready(words.number("bytes", 0, MAX_SAID))
     if keyword == "login":
         return LoginWanted()
     if keyword == "alive":

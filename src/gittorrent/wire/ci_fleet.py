@@ -6,6 +6,10 @@ who asks, when, and a code of all that (HMAC-SHA256, RFC 2104); the answer's hea
 and a code of that and of the request's, so that nobody between the two can put in another answer.
 The secret itself is never sent. Only what is public is asked for, so nothing has to be hidden.
 
+Where operators let runners share lists of refs, one posts to ``/.gittorrent/ci/refs``: the URL, LF,
+32 hexadecimal digits that nobody said before, LF, and git's request for refs. The answer: how many
+bytes of it say what the upstream can, LF, these, and the list.
+
 Who of them makes an answer: the one whose name gives the highest digest with the upstream's URL
 (rendezvous hashing), so that all agree without talking, and one that is gone changes nothing for
 the upstreams of others.
@@ -21,11 +25,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import ProtocolError
+from gittorrent.wire import pktline
 from gittorrent.wire.ci_urls import parse_ci_url
-from gittorrent.wire.upload_requests import parse_upload_request
+from gittorrent.wire.pktline import HEADER_SIZE, PktLineError
+from gittorrent.wire.upload_requests import parse_list_request, parse_upload_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from gittorrent.wire.upload_requests import UploadRequest
 
@@ -39,6 +45,7 @@ PREFIX = "/.gittorrent/ci/"
 
 ANSWER_PATH = f"{PREFIX}answer"
 MEMBER_PATH = f"{PREFIX}member"
+REFS_PATH = f"{PREFIX}refs"
 
 MAX_SKEW = 300
 """Seconds that clocks of runners may differ, and that a request counts for."""
@@ -46,12 +53,51 @@ MAX_SKEW = 300
 LEAST_SECRET = 32
 """Bytes of a secret: whoever hears a request may try secrets for as long as they like."""
 
+MAX_SAID = 64 << 10
+"""Bytes of what an upstream says that it can: some hundreds."""
+
+MAX_LISTING = 32 << 20
+"""Bytes of a list of refs: 400,000 of them."""
+
+_NONCE = re.compile(rb"[0-9a-f]{32}\Z")
+_SIZE = re.compile(rb"[0-9]{1,5}\Z")
 _HEADER = re.compile(r"(?P<member>[0-9a-f]{40}) (?P<at>[0-9]{1,12}) (?P<code>[0-9a-f]{64})\Z")
 _ANSWER = re.compile(r"(?P<digest>[0-9a-f]{64}) (?P<code>[0-9a-f]{64})\Z")
 
 
 class NotAMemberError(ProtocolError):
     """Something does not come from a node that knows the secret."""
+
+
+class Listed(Struct, frozen=True):
+    """What a public upstream says.
+
+    Args:
+        said: of itself and what it can, as git's helper passes it on.
+        refs: its answer to a request for refs.
+    """
+
+    said: bytes
+    refs: bytes
+
+    def encode(self) -> bytes:
+        """Write it for another runner."""
+        return b"%d\n%b%b" % (len(self.said), self.said, self.refs)
+
+    def packets(self) -> Iterator[bytes]:
+        """Yield the packets of the answer.
+
+        Raises:
+            PktLineError: it is no answer.
+        """
+        at = 0
+        while at < len(self.refs):
+            length = pktline.parse_length(self.refs[at : at + HEADER_SIZE])
+            size = HEADER_SIZE + (length if isinstance(length, int) else 0)
+            if at + size > len(self.refs):
+                raise PktLineError("the last packet is cut short")
+            yield self.refs[at : at + size]
+            at += size
 
 
 class Signed(Struct, frozen=True):
@@ -128,6 +174,39 @@ def parse_body(body: bytes) -> tuple[str, UploadRequest]:
     """
     url, _, request = body.partition(b"\n")
     return parse_ci_url(url.decode("utf-8", "backslashreplace")).url, parse_upload_request(request)
+
+
+def encode_refs_body(url: str, nonce: str, request: bytes) -> bytes:
+    """Write which refs are asked for; the nonce makes the answer's code one of its own."""
+    return b"\n".join((url.encode(), nonce.encode(), request))
+
+
+def parse_refs_body(body: bytes) -> tuple[str, bytes]:
+    """Read which refs are asked for: an upstream's URL, and git's request.
+
+    Raises:
+        ProtocolError, CiUrlError: it is no such thing.
+    """
+    url, _, rest = body.partition(b"\n")
+    nonce, _, request = rest.partition(b"\n")
+    if _NONCE.match(nonce) is None:
+        raise ProtocolError("no nonce of 32 hexadecimal digits")
+    return parse_ci_url(url.decode("utf-8", "backslashreplace")).url, parse_list_request(request)
+
+
+def parse_listed(data: bytes) -> Listed:
+    """Read what an upstream says, from another runner.
+
+    Raises:
+        ProtocolError: it is no such thing.
+    """
+    size, _, rest = data.partition(b"\n")
+    if _SIZE.match(size) is None or int(size) > min(MAX_SAID, len(rest)):
+        raise ProtocolError("what another runner says of refs cannot be read")
+    found = Listed(rest[: int(size)], rest[int(size) :])
+    for _ in found.packets():
+        pass
+    return found
 
 
 def in_order(members: Iterable[str], url: str) -> list[str]:

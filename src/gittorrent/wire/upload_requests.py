@@ -191,6 +191,11 @@ def parse_list_request(data: bytes) -> bytes:
     return _encode([_LIST, _AGENT, _named(SHA1)], _listing(command.arguments))
 
 
+def list_request(*prefixes: bytes) -> bytes:
+    """Return a request for the refs whose names begin so, as it is written in here."""
+    return _encode([_LIST, _AGENT, _named(SHA1)], [b"ref-prefix " + each for each in prefixes])
+
+
 def parse_question(raw: bytes, object_format: ObjectFormat) -> Question | None:
     """Return what a request asks; None if only git knows the answer, or what is wrong with it.
 

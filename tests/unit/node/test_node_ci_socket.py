@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from gittorrent.node.ci_service import CiService, Proof
+from gittorrent.node.ci_refs import Proof
+from gittorrent.node.ci_service import CiService
 from gittorrent.node.ci_socket import SHORT_REQUEST, CiSocket
 from gittorrent.wire.ci import Alive, FetchLine, Open, parse_answer
 

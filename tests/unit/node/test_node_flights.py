@@ -119,3 +119,29 @@ def test_stopping_ends_all() -> None:
             await task
 
     asyncio.run(scene())
+
+
+def test_what_rests_begins_once_for_all_who_come_meanwhile() -> None:
+    async def scene() -> None:
+        flights, work = Flights[int](3600), Work()
+        work.may_end.set()
+        assert await flights.join_next("x", work) == 1
+        assert await flights.join_next("y", work) == 2
+        waiting = [asyncio.ensure_future(flights.join_next("x", work)) for _ in range(3)]
+        await settle()
+        assert work.begun == 2  # an hour is not over
+        assert await flights.join("x", work) == 3  # what needs not be new
+        await flights.stop()
+        assert all(each.cancelled() for each in waiting)
+
+    asyncio.run(scene())
+
+
+def test_what_has_rested_begins_anew() -> None:
+    async def scene() -> None:
+        flights, work = Flights[int](0.001), Work()
+        work.may_end.set()
+        found = [await flights.join_next("x", work) for _ in range(3)]
+        assert found == [1, 2, 3]
+
+    asyncio.run(scene())

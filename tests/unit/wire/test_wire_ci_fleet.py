@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from gittorrent.errors import ProtocolError
 from gittorrent.wire.ci_fleet import (
     ANSWER_PATH,
     MAX_SKEW,
     MEMBER_PATH,
+    Listed,
     NotAMemberError,
     check_answer,
     check_request,
     encode_body,
+    encode_refs_body,
     in_order,
     parse_body,
+    parse_listed,
+    parse_refs_body,
     sign_answer,
     sign_request,
 )
-from gittorrent.wire.upload_requests import UploadRequest
+from gittorrent.wire.upload_requests import UploadRequest, list_request
 
 SECRET, OTHER = b"s" * 32, b"t" * 32
 MEMBER = "01" * 20
@@ -85,3 +90,47 @@ def test_an_upstream_of_one_that_is_gone_is_the_nexts() -> None:
     for url in urls:
         left = in_order([name for name in reversed(names) if name != gone], url)
         assert left[0] == (firsts[url] if firsts[url] != gone else in_order(names, url)[1])
+
+
+SAID, REFS = b"\n000eversion 2\n0000", b"0032" + b"1" * 40 + b" HEAD\n0000"
+
+
+def test_refs_survive_writing_and_reading() -> None:
+    url = "https://git.example.org/x"
+    body = encode_refs_body(url, "0f" * 16, list_request(b"HEAD"))
+    assert parse_refs_body(body) == (url, list_request(b"HEAD"))
+    listed = Listed(SAID, REFS)
+    assert parse_listed(listed.encode()) == listed
+    assert list(listed.packets()) == [REFS[:-4], b"0000"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"-1\n",
+        b"9\nshort",
+        b"1 \nxx",
+        b"99999\n" + b"x" * 100_000,
+        b"0\n" + REFS[:-1],
+        b"0\nzzzz",
+        b"0\n" + REFS[:20],
+    ],
+)
+def test_what_is_no_list_of_refs_is_refused(data: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse_listed(data)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"https://git.example.org/x\n" + list_request(b"HEAD"),
+        b"https://git.example.org/x\nzz\n" + list_request(b"HEAD"),
+        b"https://git.example.org/x\n" + b"0f" * 16 + b"\n" + REFS,
+    ],
+)
+def test_what_asks_for_no_refs_is_refused(body: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        parse_refs_body(body)

@@ -6,8 +6,10 @@ memory instead: git waits then until all readers have taken what there is, and i
 from its beginning any more.
 
 Tracks how far each reader has come. Rules: what is kept is counted (`AnswerRoom`) until its last
-reader is done; a reader gets all bytes in order, or the error that ended the making. Must not know
-questions or processes.
+reader is done; a reader gets all bytes in order, or the error that ended the making. Where git
+waits for readers, somebody's turn lasts as long: one that is too slow is left behind, sooner while
+others wait, be it for the turn or for the rest of the same answer. Must not know questions or
+processes.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ import threading
 from typing import IO, TYPE_CHECKING, Protocol
 
 from gittorrent.errors import LocalError
+from gittorrent.node.caller_watch import GIVES_WAY, LEAST_BYTES, PATIENCE, STALLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from gittorrent.node.caller_watch import Patience
     from gittorrent.transfer.off_loop import Reading
 
 IN_MEMORY = 32 << 10
@@ -55,6 +59,10 @@ class AnswerRoom(Protocol):
         ...
 
 
+class LeftBehindError(ConnectionError):
+    """A reader was too slow, and what it did not take is gone; the text says why."""
+
+
 class AnswerBytes:
     """One answer.
 
@@ -62,9 +70,16 @@ class AnswerBytes:
         room: counts it.
         folder: where its file is made.
         writing: where its file is written.
+        patience: how long readers are waited for.
+
+    ``others_wait`` tells whether somebody waits for the turn in which git makes it.
     """
 
-    def __init__(self, room: AnswerRoom, folder: Path, writing: Reading) -> None:
+    def __init__(
+        self, room: AnswerRoom, folder: Path, writing: Reading, patience: Patience = PATIENCE
+    ) -> None:
+        self.others_wait: Callable[[], bool] = lambda: False
+        self._patience = patience
         self._room = room
         self._folder = folder
         self._writing = writing
@@ -85,8 +100,16 @@ class AnswerBytes:
         """How many read it."""
         return len(self._readers)
 
+    def is_for(self, reader: AnswerReader) -> bool:
+        """Tell whether nobody else reads it."""
+        return not self._readers.keys() - {reader}
+
     async def append(self, data: bytes) -> None:
-        """Add what git said next; waits for the readers where there is no room to keep it."""
+        """Add what git said next; waits for the readers where there is no room to keep it.
+
+        Raises:
+            LeftBehindError: all of them were too slow.
+        """
         if self.is_whole and not await self._keep(data):
             self.is_whole = False
         if not self.is_whole:
@@ -117,9 +140,27 @@ class AnswerBytes:
         return True
 
     async def _until_taken(self) -> None:
-        """Wait until all readers have taken what there is."""
-        while any(taken < self.size for taken in self._readers.values()):
-            await self._change.wait()
+        """Wait until all readers have taken what there is, but for those who are too slow."""
+        while late := [each for each, taken in self._readers.items() if taken < self.size]:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience.look):
+                    await self._change.wait()
+            is_awaited = len(late) < len(self._readers) or self.others_wait()
+            for reader in late:
+                self._leave_behind(reader, is_awaited=is_awaited)
+
+    def _leave_behind(self, reader: AnswerReader, *, is_awaited: bool) -> None:
+        """Wait no more for a reader if it is too slow."""
+        slow = reader.slow_for(asyncio.get_running_loop().time())
+        if slow >= self._patience.stalled:
+            reader.left = STALLED
+        elif is_awaited and slow >= self._patience.quiet:
+            reader.left = GIVES_WAY
+        else:
+            return
+        self._readers.pop(reader, None)
+        if not self._readers:
+            raise LeftBehindError(reader.left)
 
     def finish(self) -> None:
         """Note that git has said all."""
@@ -144,7 +185,7 @@ class AnswerBytes:
         try:
             yield reader
         finally:
-            del self._readers[reader]
+            self._readers.pop(reader, None)
             self._changed()
             self._close_if_unused()
 
@@ -170,6 +211,10 @@ class AnswerReader:
     def __init__(self, answer: AnswerBytes) -> None:
         self._answer = answer
         self.at = 0
+        self.left = ""
+        self._mark = 0
+        self._blocked = 0.0
+        self._giving_at: float | None = None
 
     @property
     def fault(self) -> str | None:
@@ -192,9 +237,12 @@ class AnswerReader:
         """Tell whether all was taken.
 
         Raises:
+            LeftBehindError: it was too slow.
             BaseException: what ended the making before all was said.
         """
         answer = self._answer
+        if self.left:
+            raise LeftBehindError(self.left)
         if self.ready or not answer.is_ended:
             return False
         if answer._error is not None:
@@ -224,9 +272,28 @@ class AnswerReader:
         start = self.at - answer._memory_at
         return answer._memory[start : start + count]
 
+    @contextlib.contextmanager
+    def giving(self) -> Iterator[None]:
+        """Give it bytes while the block runs: it alone decides how long that takes."""
+        loop = asyncio.get_running_loop()
+        self._giving_at = loop.time()
+        try:
+            yield
+        finally:
+            self._blocked += loop.time() - self._giving_at
+            self._giving_at = None
+
+    def slow_for(self, now: float) -> float:
+        """Return the seconds for which it was given less than `LEAST_BYTES`."""
+        return self._blocked + (0.0 if self._giving_at is None else now - self._giving_at)
+
     def took(self, count: int) -> None:
         """Note that so many bytes were taken."""
+        if self.left:
+            return
         self.at += count
+        if self.at - self._mark >= LEAST_BYTES:
+            self._mark, self._blocked = self.at, 0.0
         self._answer._readers[self] = self.at
         if not self._answer.is_whole:
             self._answer._changed()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.answer_bytes import AnswerBytes
+from gittorrent.node.caller_watch import PATIENCE
 from gittorrent.store.processes import AnswerFigures
 from gittorrent.transfer.off_loop import Threads
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from gittorrent.disk_space import Space
     from gittorrent.node.answer_bytes import AnswerReader
+    from gittorrent.node.caller_watch import Patience
     from gittorrent.node.git_turns import GitTurns
 
 MAX_BYTES = 1 << 30
@@ -73,6 +75,7 @@ class GitAnswers:
         most: bytes of all of them; 0 keeps none.
         space: tells whether the disk has room.
         threads: that write.
+        patience: how long those are waited for for whom git waits.
     """
 
     def __init__(
@@ -82,7 +85,9 @@ class GitAnswers:
         most: int = MAX_BYTES,
         space: Space | None = None,
         threads: Threads | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
+        self._patience = patience
         self._turns = turns
         self._folder = folder
         self._most = most
@@ -138,7 +143,7 @@ class GitAnswers:
                     await self._begin(entry, self._make(key, entry, address, make, is_gone))
                 yield reader
             finally:
-                await self._end_if_unwanted(key, entry)
+                await self._end_if_unwanted(key, entry, reader)
 
     def _entry(self, key: bytes) -> _Entry:
         now = asyncio.get_running_loop().time()
@@ -147,7 +152,8 @@ class GitAnswers:
         if entry is None or not entry.answer.is_whole:
             self._drop(key)
             self._make_room(answers=1)
-            answer = AnswerBytes(_Room(self), self._folder, self._threads.executor())
+            writing = self._threads.executor()
+            answer = AnswerBytes(_Room(self), self._folder, writing, self._patience)
             entry = self._entries[key] = _Entry(answer)
             self._misses += 1
         else:
@@ -187,6 +193,7 @@ class GitAnswers:
             if entry.begun.is_set():
                 return
             entry.maker = asyncio.current_task()
+            entry.answer.others_wait = lambda: self._turns.others_wait(address)
             entry.begun.set()
             is_right = False
             try:
@@ -201,9 +208,9 @@ class GitAnswers:
                 if not is_right or not entry.answer.is_whole:
                     self._drop(key, entry)
 
-    async def _end_if_unwanted(self, key: bytes, entry: _Entry) -> None:
+    async def _end_if_unwanted(self, key: bytes, entry: _Entry, reader: AnswerReader) -> None:
         """End git's work on an answer that the last one who waited for it has left."""
-        if entry.answer.readers > 1 or entry.answer.is_ended:
+        if not entry.answer.is_for(reader) or entry.answer.is_ended:
             return
         self._drop(key, entry)
         if entry.maker is not None:

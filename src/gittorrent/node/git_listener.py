@@ -21,12 +21,13 @@ from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
 from gittorrent.node.access import STRANGER
-from gittorrent.node.caller_watch import has_hung_up
+from gittorrent.node.caller_watch import has_hung_up, look_at
 from gittorrent.node.conversations import NOT_SERVED, Conversations
 from gittorrent.node.git_socket import SocketUploadPack
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.pushes import BUSY as PUSHES_BUSY
 from gittorrent.node.shared_callers import SharedCallers
+from gittorrent.node.watched import CallerEndedError
 from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.wire import notify, pktline
@@ -224,15 +225,29 @@ class GitListener:
         if not self._pushes.takes(call.served):
             await refuse(call.sock, NO_DEPOT)
             return
-        protocol = upload_pack.protocol_of(call.request.extra)
         try:
-            async with self._pushes.turns.turn(call.address, lambda: has_hung_up(call.sock)):
-                said = await self._pushes.greeting(call.served, protocol)
-                limiter = self._limits.sending_to(call.address)
-                await send_paced(call.sock, said, limiter, self._server_timeouts.taken)
-                await self._pushes.receive(call.served, call.sock, call.address)
+            await self._pushes.in_turn(
+                lambda: self._take_push(call),
+                call.address,
+                lambda: look_at(call.sock),
+                lambda: has_hung_up(call.sock),
+            )
         except BusyError:
             await refuse(call.sock, PUSHES_BUSY)
+        except CallerEndedError as error:
+            _log.info(
+                "receive-pack",
+                "receive-pack {repository} from {peer}: {ended}",
+                repository=call.served.info.name,
+                peer=call.address,
+                ended=str(error),
+            )
+
+    async def _take_push(self, call: Call) -> None:
+        said = await self._pushes.greeting(call.served, upload_pack.protocol_of(call.request.extra))
+        limiter = self._limits.sending_to(call.address)
+        await send_paced(call.sock, said, limiter, self._server_timeouts.taken)
+        await self._pushes.receive(call.served, call.sock, call.address)
 
     async def _mirror_list(self, call: Call) -> None:
         call.slot.is_served(call.sock)

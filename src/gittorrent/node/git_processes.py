@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
+from gittorrent.node.caller_watch import PATIENCE, Watch
 from gittorrent.node.git_answers import MAX_BYTES, GitAnswers
 from gittorrent.node.git_limits import BASE_MEMORY, count_packed, limits_for
 from gittorrent.node.git_questions import GitQuestions
@@ -34,15 +35,13 @@ if TYPE_CHECKING:
 
     from gittorrent.disk_space import Space
     from gittorrent.git.runner import Git
+    from gittorrent.node.caller_watch import Look, Patience
     from gittorrent.node.catalogue import Served
     from gittorrent.node.git_limits import GitLimits
     from gittorrent.repository.published_view import PublishedView
 
 GRACE_SECONDS = 3.0
 """Time processes get to end when asked, before they are killed."""
-
-LOOK_SECONDS = 1.0
-"""Seconds between two checks whether a process's caller is still there."""
 
 _log = EventLog(__name__)
 
@@ -66,6 +65,7 @@ class GitProcesses:
         final_only: whether git shows only what the newest checkpoint has taken.
         answers: bytes of answers that are kept to be given again; 0 for none.
         space: tells whether the disk has room for them.
+        patience: how long callers that git works for are waited for.
     """
 
     def __init__(
@@ -78,13 +78,15 @@ class GitProcesses:
         final_only: bool = False,
         answers: int = MAX_BYTES,
         space: Space | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
+        self.patience = patience
         self._base_memory = base_memory
         self._running: set[subprocess.Popen[bytes]] = set()
         self.turns = GitTurns(total, wait_seconds=wait_seconds)
         self.views = Views(views, self._pack, final_only=final_only)
         folder = Path(tempfile.gettempdir()) if views is None else views
-        self.answers = GitAnswers(self.turns, folder, answers, space)
+        self.answers = GitAnswers(self.turns, folder, answers, space, patience=patience)
         self.questions = GitQuestions(self, self.answers)
 
     def change(self, total: int, base_memory: int, answers: int = MAX_BYTES) -> None:
@@ -95,6 +97,21 @@ class GitProcesses:
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def judge(self, address: str, look: Callable[[], Look | None]) -> Callable[[], str | None]:
+        """Return what tells why git should not go on for a caller; it begins now.
+
+        Args:
+            address: where the caller comes from.
+            look: returns what the kernel tells of its connection.
+        """
+        loop = asyncio.get_running_loop()
+        watch = Watch(loop.time(), patience=self.patience)
+
+        def why_end() -> str | None:
+            return watch.judge(loop.time(), look(), others_wait=self.turns.others_wait(address))
+
+        return why_end
 
     async def prepare(
         self,
@@ -187,7 +204,7 @@ class GitProcesses:
         reason = None
         try:
             while reason is None and not ended.done():
-                await asyncio.wait([ended], timeout=LOOK_SECONDS)
+                await asyncio.wait([ended], timeout=self.patience.look)
                 reason = None if ended.done() else why_end()
             if reason is not None:
                 await self.end(process)

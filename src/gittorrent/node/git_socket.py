@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.event_log import EventLog
 from gittorrent.node import upload_pack
-from gittorrent.node.caller_watch import STALLED, STALLED_SECONDS, Watch, has_hung_up, look_at
+from gittorrent.node.caller_watch import STALLED, STALLED_SECONDS, has_hung_up, look_at
 from gittorrent.node.git_questions import PROTOCOL, REQUEST, Caller
 from gittorrent.node.socket_requests import SocketRequests
 
@@ -110,22 +110,17 @@ class SocketUploadPack:
         pieces: AsyncIterator[bytes] | None = None,
     ) -> str | None:
         """Run git when it is the caller's turn; returns why it did not end well, or None."""
-        turns = self._git_processes.turns
-        async with turns.turn(caller.address, caller.is_gone):
-            loop = asyncio.get_running_loop()
-            watch = Watch(loop.time())
-
-            def why_end() -> str | None:
-                waiting = turns.others_wait(caller.address)
-                return watch.judge(loop.time(), look_at(sock), others_wait=waiting)
-
+        processes, loop = self._git_processes, asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as turn:
+            await turn.enter_async_context(processes.turns.turn(caller.address, caller.is_gone))
+            why_end = processes.judge(caller.address, lambda: look_at(sock))
             options = () if pieces is None else REQUEST
-            prepared = await self._git_processes.prepare(
+            prepared = await processes.prepare(
                 caller.served, protocol, *options, bundles_at=caller.bundles_at
             )
             limiter = self._limits.sending_to(caller.address)
             with _Ends(sock, is_fed=pieces is not None, is_paced=limiter.rate is not None) as ends:
-                process = self._git_processes.start(
+                process = processes.start(
                     prepared, stdin=ends.stdin.fileno(), stdout=ends.stdout.fileno()
                 )
                 ends.started()
@@ -134,9 +129,8 @@ class SocketUploadPack:
                     *([loop.create_task(_pump(ends.said, sock, limiter))] if ends.said else []),
                 ]
                 try:
-                    reason = await self._git_processes.wait(
-                        process, lambda: _failure_of(tasks) or why_end()
-                    )
+                    reason = await processes.wait(process, lambda: _failure_of(tasks) or why_end())
+                    await turn.aclose()
                     if reason is None and ends.said:
                         await tasks[-1]  # what git wrote last still has to go out
                 finally:

@@ -21,7 +21,7 @@ from gittorrent.errors import ProtocolError
 from gittorrent.node.caller_watch import MAX_SECONDS
 from gittorrent.node.git_turns import BusyError
 from gittorrent.node.http_body import is_readable, read_body
-from gittorrent.node.http_smart import CHUNK, protocol_of, response_of
+from gittorrent.node.http_smart import CHUNK, look_at_caller, protocol_of, response_of
 from gittorrent.node.http_static import caller_of, send_bytes
 from gittorrent.node.pushes import BUSY
 from gittorrent.push.depot.advertisement import SERVICE
@@ -75,8 +75,11 @@ class HttpReceivePack:
         response = response_of(RESULT_TYPE, served)
         address = caller_of(request)
         try:
-            async with self._pushes.turns.turn(address):
-                refusal = await self._exchange(request, response, served, address)
+            refusal = await self._pushes.in_turn(
+                lambda: self._exchange(request, response, served, address),
+                address,
+                lambda: look_at_caller(request),
+            )
         except BusyError:
             refusal = BUSY
         if not response.prepared:

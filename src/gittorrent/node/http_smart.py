@@ -20,7 +20,7 @@ from aiohttp import web
 
 from gittorrent.errors import ProtocolError
 from gittorrent.node import upload_pack
-from gittorrent.node.caller_watch import Watch, look_at
+from gittorrent.node.caller_watch import look_at
 from gittorrent.node.git_questions import CAPABILITIES, PROTOCOL, REQUEST, Caller
 from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.http_body import is_readable, read_body
@@ -37,10 +37,11 @@ from gittorrent.wire import notify, pktline
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from gittorrent.node.answer_bytes import AnswerReader
+    from gittorrent.node.caller_watch import Look
     from gittorrent.node.catalogue import Served
     from gittorrent.node.git_processes import GitProcesses
     from gittorrent.node.git_questions import Gathering
@@ -159,9 +160,10 @@ class SmartHttp:
         """Run upload-pack between the request's body and the response, when it is time."""
         address = caller_of(request)
         try:
-            async with self._git_processes.turns.turn(address):
+            async with contextlib.AsyncExitStack() as turn:
+                await turn.enter_async_context(self._git_processes.turns.turn(address))
                 sent, refusal = await self._exchange(
-                    request, response, served, options, prelude, body
+                    request, response, served, options, prelude, body, turn
                 )
         except BusyError:
             await self._refuse(request, response, BUSY)
@@ -179,16 +181,27 @@ class SmartHttp:
         options: tuple[str, ...],
         prelude: bytes,
         body: AsyncIterator[bytes],
+        turn: contextlib.AsyncExitStack,
     ) -> tuple[int, str | None]:
-        """Let git answer; returns the bytes it sent, and what was wrong with the request."""
+        """Let git answer; returns the bytes it sent, and what was wrong with the request.
+
+        The ``turn`` is given back when git has ended: what it said last goes out without one.
+        """
         prepared = await self._git_processes.prepare(
             served, protocol_of(request), *options, bundles_at=BUNDLES
         )
         loop = asyncio.get_running_loop()
+        why_end = self._git_processes.judge(caller_of(request), lambda: look_at_caller(request))
         ours, process = self._git_processes.start_on_pair(prepared)
+
+        async def watch() -> str | None:
+            reason = await self._git_processes.wait(process, why_end)
+            await turn.aclose()
+            return reason
+
         with ours:
             feeding = loop.create_task(self._feed(body, ours, process))
-            watching = loop.create_task(self._git_processes.wait(process, self._judge(request)))
+            watching = loop.create_task(watch())
             try:
                 limiter = self._limits.sending_to(caller_of(request))
                 await response.prepare(request)
@@ -203,18 +216,6 @@ class SmartHttp:
         if reason is not None:
             raise ConnectionResetError(reason)
         return sent, feeding.result() if feeding.done() and not feeding.cancelled() else None
-
-    def _judge(self, request: web.BaseRequest) -> Callable[[], str | None]:
-        """Return what tells why git should not go on for a caller."""
-        loop = asyncio.get_running_loop()
-        address, turns, watch = caller_of(request), self._git_processes.turns, Watch(loop.time())
-
-        def why_end() -> str | None:
-            sock = request.transport and request.transport.get_extra_info("socket")
-            look = look_at(sock) if sock else None
-            return watch.judge(loop.time(), look, others_wait=turns.others_wait(address))
-
-        return why_end
 
     async def _feed(
         self, body: AsyncIterator[bytes], ours: socket.socket, process: subprocess.Popen[bytes]
@@ -236,6 +237,12 @@ class SmartHttp:
         with contextlib.suppress(OSError):
             ours.shutdown(socket.SHUT_WR)
         return None
+
+
+def look_at_caller(request: web.BaseRequest) -> Look | None:
+    """Return what the kernel tells of a request's connection; None where it does not."""
+    sock = request.transport and request.transport.get_extra_info("socket")
+    return look_at(sock) if sock else None
 
 
 def _asking(request: web.BaseRequest, served: Served) -> Caller:
@@ -288,7 +295,10 @@ async def _send_answer(
         file, transport = reader.file, request.transport
         is_plain = transport is not None and transport.get_extra_info("ssl_object") is None
         if file is None or not is_plain or response.content_length is None:
-            await send_bytes(response, reader.peek(count), limiter)
+            await limiter.take(count)
+            async with asyncio.timeout(STALLED_SECONDS):
+                with reader.giving():
+                    await response.write(reader.peek(count))
             reader.took(count)
         else:
             piece = FilePiece(reader.at, count)

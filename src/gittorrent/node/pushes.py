@@ -2,7 +2,8 @@
 
 Tracks a depot for each repository that was pushed to, whose turn it is, and the pushes under way:
 each has a thread of its own, in which everything waits, and which is ended with its caller or with
-the node. Fetches have other turns, so that slow pushes hold nobody up who only reads.
+the node. Fetches have other turns, so that slow pushes hold nobody up who only reads. A caller that
+is silent or sends a trickle loses its turn while others wait for one.
 
 Must not know transports. Source: docs/protocol/push.md, Depot.
 """
@@ -12,13 +13,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.disk_space import UNBOUNDED
 from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Stopper
-from gittorrent.node.caller_watch import MAX_SECONDS
+from gittorrent.node.caller_watch import LEAST_BYTES, MAX_SECONDS, PATIENCE, Watch
 from gittorrent.node.git_turns import WAIT_SECONDS, GitTurns
+from gittorrent.node.watched import watched
 from gittorrent.printable import printable
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.depot import RepositoryDepot
@@ -29,10 +31,12 @@ from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.transfer.off_loop import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
+    from typing import Any
 
     from gittorrent.disk_space import Space
+    from gittorrent.node.caller_watch import Look, Patience
     from gittorrent.node.catalogue import Served
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.depot import AcceptedPush
@@ -48,6 +52,8 @@ TIDY_PUSHES = 100
 
 BUSY = "this mirror receives other pushes already; push again later, or to another mirror"
 """What those are told who waited in vain."""
+
+T = TypeVar("T")
 
 _log = EventLog(__name__)
 
@@ -67,6 +73,7 @@ class Pushes:
         tidy: starts a repository's housekeeping if it is due; called in a thread.
         tidy_pushes: pushes after which that is looked at.
         space: tells whether there is room for what is pushed.
+        patience: how long whoever has a turn is waited for.
 
     ``most`` is how many bytes a push may bring from now on.
     """
@@ -80,7 +87,9 @@ class Pushes:
         tidy: Callable[[Carried], None] = start_if_due,
         tidy_pushes: int = TIDY_PUSHES,
         space: Space = UNBOUNDED,
+        patience: Patience = PATIENCE,
     ) -> None:
+        self._patience = patience
         self._space = space
         self.most = MAX_PUSHED
         self._accepted = accepted
@@ -92,6 +101,36 @@ class Pushes:
         self._depots: dict[Path, tuple[Carried, RepositoryDepot]] = {}
         self._under_way: dict[Stopper, socket.socket] = {}
         self.turns = GitTurns(PUSHES, PER_ADDRESS, wait_seconds)
+
+    async def in_turn(
+        self,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        address: str,
+        look: Callable[[], Look | None],
+        is_gone: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """Do something for a caller when it is its turn; returns what it comes to.
+
+        Args:
+            work: begins it.
+            address: where the caller comes from.
+            look: returns what the kernel tells of its connection.
+            is_gone: asked now and then while it waits for its turn.
+
+        Raises:
+            BusyError: there was no turn in time.
+            CallerGoneError: the caller did not wait for it.
+            CallerEndedError: it did too little while others waited.
+        """
+        loop = asyncio.get_running_loop()
+        async with self.turns.turn(address, is_gone):
+            watch = Watch(loop.time(), LEAST_BYTES, self._patience)
+
+            def why_end() -> str | None:
+                waiting = self.turns.others_wait(address)
+                return watch.judge(loop.time(), look(), others_wait=waiting)
+
+            return await watched(work(), why_end, self._patience.look)
 
     def takes(self, served: Served) -> bool:
         """Tell whether a repository can be pushed to."""

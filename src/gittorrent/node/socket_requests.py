@@ -15,6 +15,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import ProtocolError
+from gittorrent.node.answer_bytes import LeftBehindError
 from gittorrent.node.caller_watch import STALLED, STALLED_SECONDS, Watch, look_at
 from gittorrent.node.upload_pack import IDLE_SECONDS
 from gittorrent.transfer.packet_reader import ConnectionEndError
@@ -131,6 +132,12 @@ class SocketRequests:
 
     async def _send(self, reader: AnswerReader) -> str | None:
         """Send an answer as it comes; returns why that was ended, or None."""
+        try:
+            return await self._send_all(reader)
+        except LeftBehindError as error:
+            return str(error)
+
+    async def _send_all(self, reader: AnswerReader) -> str | None:
         loop = asyncio.get_running_loop()
         watch = Watch(loop.time())
         while not reader.is_done:
@@ -144,7 +151,9 @@ class SocketRequests:
             await self._limiter.take(count)
             try:
                 async with asyncio.timeout(STALLED_SECONDS):
-                    reader.took(await self._send_some(reader, count))
+                    with reader.giving():
+                        sent = await self._send_some(reader, count)
+                reader.took(sent)
             except TimeoutError:
                 return STALLED
         return reader.fault

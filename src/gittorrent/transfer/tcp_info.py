@@ -17,9 +17,10 @@ _SIZE = 160
 _STATE = 0
 _UNACKNOWLEDGED = 24
 _LAST_SENT, _LAST_RECEIVED = 44, 52
-_BYTES_ACKED, _NOT_SENT, _MIN_RTT = 120, 144, 148
+_BYTES_ACKED, _BYTES_RECEIVED, _NOT_SENT, _MIN_RTT = 120, 128, 144, 148
 """Offsets of ``tcpi_state``, ``tcpi_unacked``, ``tcpi_last_data_sent``, ``tcpi_last_data_recv``,
-``tcpi_bytes_acked``, ``tcpi_notsent_bytes`` and ``tcpi_min_rtt`` (the last since Linux 4.6)."""
+``tcpi_bytes_acked``, ``tcpi_bytes_received``, ``tcpi_notsent_bytes`` and ``tcpi_min_rtt`` (the last
+since Linux 4.6)."""
 
 _NO_RTT = 0xFFFFFFFF
 
@@ -35,6 +36,7 @@ class TcpInfo(Struct, frozen=True):
         in_flight: segments that were sent and not acknowledged yet.
         quiet: seconds since data was sent or received.
         acknowledged: bytes that the other end acknowledged.
+        received: bytes that came, whether or not they were read here.
         not_sent: bytes that wait in the socket's buffer.
         least_round_trip: the shortest round trip seen, in seconds. What waits in queues along the
             way is left out as far as it was not there all the time.
@@ -44,6 +46,7 @@ class TcpInfo(Struct, frozen=True):
     in_flight: int | None
     quiet: float | None
     acknowledged: int | None
+    received: int | None
     not_sent: int | None
     least_round_trip: float | None
 
@@ -66,6 +69,7 @@ def tcp_info(sock: socket.socket) -> TcpInfo | None:
         in_flight=_read(told, _UNACKNOWLEDGED),
         quiet=None if sent is None or received is None else min(sent, received) / 1000,
         acknowledged=_read(told, _BYTES_ACKED, "=Q"),
+        received=_read(told, _BYTES_RECEIVED, "=Q"),
         not_sent=_read(told, _NOT_SENT),
         least_round_trip=None if rtt is None or rtt == _NO_RTT else rtt / 1e6,
     )

@@ -12,12 +12,17 @@ import pytest
 
 from gittorrent.disk_space import ShortDisk, Space, Unbounded
 from gittorrent.errors import LocalError, NoRoomError
-from gittorrent.node.answer_bytes import IN_MEMORY, AnswerBytes, AnswerReader
+from gittorrent.node.answer_bytes import IN_MEMORY, AnswerBytes, AnswerReader, LeftBehindError
+from gittorrent.node.caller_watch import LEAST_BYTES, Patience
 from gittorrent.node.git_answers import MAX_ANSWERS, MAX_FILES, MAX_SHARE, GitAnswers
 from gittorrent.node.git_turns import BusyError, GitTurns
 
 ONE, TWO = "198.51.100.1", "198.51.100.2"
 LONG = b"x" * (IN_MEMORY + 1)
+
+NEVER = Patience(look=600, quiet=600, stalled=600)
+HASTY = Patience(look=0, quiet=0, stalled=600)
+"""At the first look whoever has not taken all is too slow, if others wait."""
 
 
 class Full(Unbounded):
@@ -101,10 +106,11 @@ def run(
     most: int = 1 << 20,
     space: Space | None = None,
     turns: int = 4,
+    patience: Patience = NEVER,
 ) -> None:
     async def main() -> None:
         given = GitTurns(turns, wait_seconds=600)
-        answers = GitAnswers(given, folder, most, space)
+        answers = GitAnswers(given, folder, most, space, patience=patience)
         await work(answers)
         await settle()
         assert given.taken == 0
@@ -382,3 +388,66 @@ def test_so_many_files_and_no_more(tmp_path: Path) -> None:
         assert answers.figures.kept == kept
 
     run(work, tmp_path, 1 << 30)
+
+
+def test_who_is_slow_does_not_hold_up_who_reads_the_same(tmp_path: Path) -> None:
+    git = Git(b"ab", b"cd", waits_before=0)
+
+    async def work(answers: GitAnswers) -> None:
+        async with answers.reading(b"k", ONE, git) as slow:
+            other = asyncio.create_task(read(answers, git))
+            await settle()
+            git.go_on.set()
+            with slow.giving():
+                assert await other == b"abcd"
+            slow.took(2)
+            with pytest.raises(LeftBehindError):
+                slow.is_done  # noqa: B018
+        assert git.ended == git.begun == 1
+
+    run(work, tmp_path, most=1, patience=HASTY)
+
+
+def test_who_is_slow_does_not_hold_a_turn_that_others_wait_for(tmp_path: Path) -> None:
+    git, other = Git(b"ab", b"cd"), Git(b"x")
+
+    async def work(answers: GitAnswers) -> None:
+        async with answers.reading(b"k", ONE, git) as slow:
+            with slow.giving():
+                await settle()
+                assert git.ended == 0  # nobody waits, so there is time
+                assert await read(answers, other, b"o", TWO) == b"x"
+            with pytest.raises(LeftBehindError):
+                slow.is_done  # noqa: B018
+        assert git.ended == 1
+
+    run(work, tmp_path, most=1, turns=1, patience=HASTY)
+
+
+def test_who_is_slow_though_nobody_waits_is_left_in_the_end(tmp_path: Path) -> None:
+    git = Git(b"ab", b"cd")
+
+    async def work(answers: GitAnswers) -> None:
+        async with answers.reading(b"k", ONE, git) as slow:
+            with slow.giving():
+                while not git.ended:
+                    await asyncio.sleep(0)
+            with pytest.raises(LeftBehindError):
+                slow.is_done  # noqa: B018
+
+    run(work, tmp_path, most=1, patience=Patience(look=0, quiet=0, stalled=0))
+
+
+def test_a_node_that_sends_slowly_leaves_nobody_behind(tmp_path: Path) -> None:
+    """The time in which the node's own limit holds a reader up is not the reader's."""
+    piece = b"x" * LEAST_BYTES
+    git = Git(piece, piece)
+
+    async def work(answers: GitAnswers) -> None:
+        async with answers.reading(b"k", ONE, git) as reader:
+            await settle()
+            assert await read(answers, Git(b"x"), b"o", TWO) == b"x"
+            assert reader.slow_for(1e9) == 0
+            assert await everything(reader) == piece + piece
+
+    run(work, tmp_path, most=1, patience=Patience(look=0, quiet=1, stalled=600))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.discovery.dht import Dht
 from gittorrent.discovery.lan import Lan, LanAnnouncer
@@ -26,7 +27,7 @@ from gittorrent.node.node import Options
 from gittorrent.repository.carried import Carried
 from support import gitcmd, networks, nodes
 from support.networks import Loop, Machine
-from support.programs import Done, Person
+from support.programs import PATIENCE, Done, Person, wait_until
 
 pytest.importorskip("libtorrent", reason="the Python package libtorrent is not here")
 pytest.importorskip("zeroconf", reason="the Python package zeroconf is not here")
@@ -196,6 +197,46 @@ def test_by_the_local_network(
     with serving(mirror, project, tmp_path / "home", first, lan=True):
         clone(client, person, project, "-q").ok()
     assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
+
+
+def test_ways_are_turned_on_and_off_by_a_reload(
+    machines: list[Machine], project: Carried, tmp_path: Path, person: Person
+) -> None:
+    first, mirror, client, _ = machines
+    looks_in(person, first, lan=True)
+    nowhere = Options(
+        git=((mirror.public, GIT_PORT),),
+        announce=False,
+        lan=True,
+        discovery=DiscoveryConfig(dht=False),
+        dht_bootstrap=(f"{first.public}:{DHT_PORT}",),
+        dht_listen=listens(mirror),
+    )
+    by_dht = replace(nowhere, discovery=DiscoveryConfig(dht=True))
+    by_lan = replace(nowhere, discovery=DiscoveryConfig(dht=False, lan=True))
+    home = nodes.make_home(tmp_path / "home")
+
+    def found() -> set[str]:
+        shutil.rmtree(person.node, ignore_errors=True)
+        url = f"gittorrent://{project.info.repository_id}"
+        shown = client.run(person, "gittorrent", "mirrors", "--json", url)
+        asked = json.loads(shown.out)["asked"] if shown.status == 0 else []
+        return {each["found"] for each in asked}
+
+    with dht_node(first), mirror.node.entered():
+        with nodes.serving(project, home=home, options=nowhere) as served:
+
+            def reload(options: Options) -> None:
+                work = served.node.reload(options)
+                asyncio.run_coroutine_threadsafe(work, served.loop).result(PATIENCE)
+
+            assert found() == set()
+            reload(by_lan)
+            assert "lan" in found()
+            reload(by_dht)
+            wait_until(lambda: "dht" in found(), "it is announced")
+            reload(nowhere)
+            assert "lan" not in found()
 
 
 def test_a_lying_host_on_the_local_network_costs_a_bounded_time(

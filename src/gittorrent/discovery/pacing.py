@@ -50,6 +50,10 @@ class Pacing:
             heapq.heappush(self._due, (now, newcomer))
             self._queued.add(newcomer)
 
+    def again(self, now: float) -> None:
+        """Have all announced anew: what was announced before holds no more."""
+        self._due = [(now, repository) for repository in sorted(self._queued)]
+
     def take(self, now: float) -> RepositoryId | None:
         """Return the repository to announce now, None if none is due or it is too early."""
         if now < self._free_at:

@@ -85,6 +85,10 @@ class Conversations:
         self._session_table = SessionTable()
         self._swarms = Swarms(introduces=peer_exchange)
 
+    def introduce(self, *, introduces: bool) -> None:
+        """Tell downloaders of each other from now on, or do not."""
+        self._swarms.introduce(introduces=introduces)
+
     def goodbye(self, reason: str) -> None:
         """End all conversations, telling the other ends why; those that begin from now on, too."""
         self._goodbye = reason

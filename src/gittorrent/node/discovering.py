@@ -5,16 +5,21 @@ network, if it is to serve it; has the router map its port, if it was told to; a
 when commands of this machine ask.
 
 Tracks the one libtorrent session, which is there only once it is needed, and the turns of the
-announcements. Must not know what becomes of what is found.
+announcements. Rules: when the ways change while it runs, what is announced follows, and a session
+that is not wanted any more ends once the look-ups that use it are done. Must not know what becomes
+of what is found.
 Source: docs/protocol/mirrorsync.md, Discovery.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.discovery.dht import Dht
 from gittorrent.discovery.lan import Lan, LanAnnouncer
@@ -24,11 +29,12 @@ from gittorrent.discovery.session import BOOTSTRAP, NoLibtorrentError, Session, 
 from gittorrent.event_log import EventLog
 from gittorrent.store.processes import DiscoveryFigures
 from gittorrent.transfer.finding import Finder
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.control import Done, Find, PlaceLine
 from gittorrent.wire.urls import AddressClass, Endpoint, UrlError, address_class
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from gittorrent.discovery.ports import Lookup
@@ -94,8 +100,11 @@ class Discovering:
         self._routing_table = routing_table
         self._pacing = pacing or Pacing()
         self._changes: int | None = None  # of the catalogue, when its repositories were taken over
-        self._git: Sequence[Endpoint] = ()
+        self._git: list[Endpoint] = []
         self._session: Session | None = None
+        self._uses: Counter[Session] = Counter()
+        self._closing = TaskSet()
+        self._changing = asyncio.Lock()
         self._is_unusable = False
         self._mapping: PortMapping | None = None
         self._lan: LanAnnouncer | None = None
@@ -106,7 +115,25 @@ class Discovering:
         Args:
             listening: where the node does, wildcards as such.
         """
-        self._git = [place for place in listening if place.scheme == "git"]
+        async with self._changing:
+            await self._begin(listening)
+        while True:
+            await asyncio.sleep(min(LOOK_SECONDS, self._announce_due()))
+
+    async def change(self, options: DiscoveryOptions, listening: Sequence[Endpoint]) -> None:
+        """Go by other options, or other addresses; see `run` and the class."""
+        async with self._changing:
+            former, self._options = self._options, options
+            if (former, self._git) == (options, _of_git(listening)):
+                return
+            await self._end()
+            if _session_options(former) != _session_options(options):
+                self._leave_session()
+            self._pacing.again(self._now())
+            await self._begin(listening)
+
+    async def _begin(self, listening: Sequence[Endpoint]) -> None:
+        self._git = _of_git(listening)
         within = [place for place in self._git if not _is_loopback(place.host)]
         if self._options.lan and within:
             port = within[0].port
@@ -115,18 +142,47 @@ class Discovering:
             await self._lan.start()
         if self._options.map_port:
             self._map(within)
-        while True:
-            await asyncio.sleep(min(LOOK_SECONDS, self._announce_due()))
+
+    async def _end(self) -> None:
+        """Say goodbye on the local network, and give the router's port back."""
+        if self._lan is not None:
+            lan, self._lan = self._lan, None
+            await lan.stop()
+        if self._mapping is not None:
+            self._mapping.stop()
+            self._mapping = None
+            if not self._reachable.is_given:
+                self._reachable.public = None
+
+    def _leave_session(self) -> None:
+        """Have another session from now on; this one ends when nobody looks anything up in it."""
+        session, self._session, self._is_unusable = self._session, None, False
+        if session is not None and not self._uses[session]:
+            self._closing.start(session.close())
+
+    @contextlib.contextmanager
+    def _using(self, session: Session) -> Iterator[None]:
+        """Keep a session for a look-up."""
+        self._uses[session] += 1
+        try:
+            yield
+        finally:
+            self._uses[session] -= 1
+            if not self._uses[session]:
+                del self._uses[session]
+                if session is not self._session:
+                    self._closing.start(session.close())
 
     async def stop(self) -> None:
         """Say goodbye where that is possible; what was announced in the DHT runs out."""
-        if self._lan is not None:
-            await self._lan.stop()
-        if self._mapping is not None:
-            self._mapping.stop()
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        async with self._changing:
+            await self._end()
+            closing = list(self._closing)
+            if closing:
+                await asyncio.wait(closing)
+            if self._session is not None:
+                session, self._session = self._session, None
+                await session.close()
 
     def figures(self) -> DiscoveryFigures:
         """Return what there is to say of it."""
@@ -148,15 +204,16 @@ class Discovering:
             lookups.append(Dht(session))
         if self._options.lan:
             lookups.append(Lan(_not_usable))
-        finder = Finder(request.repository, lookups, _left_out)
-        try:
-            while found := await finder.more():
-                for source in found:
-                    assert source.endpoint is not None
-                    endpoint = source.endpoint
-                    tell(PlaceLine(source.way.value, endpoint.host, endpoint.port))
-        finally:
-            await finder.close()
+        with self._using(session) if session is not None else contextlib.nullcontext():
+            finder = Finder(request.repository, lookups, _left_out)
+            try:
+                while found := await finder.more():
+                    for source in found:
+                        assert source.endpoint is not None
+                        endpoint = source.endpoint
+                        tell(PlaceLine(source.way.value, endpoint.host, endpoint.port))
+            finally:
+                await finder.close()
         return [Done(0)]
 
     @property
@@ -200,17 +257,9 @@ class Discovering:
     def _session_if_usable(self) -> Session | None:
         """Return the session, made when it is needed first; None where that is not possible."""
         if self._session is None and not self._is_unusable:
-            options = self._options
+            options = replace(_session_options(self._options), state=self._routing_table)
             try:
-                self._session = Session(
-                    SessionOptions(
-                        dht=options.uses_dht,
-                        map_ports=options.map_port,
-                        bootstrap=options.bootstrap,
-                        listen=options.dht_listen,
-                        state=self._routing_table,
-                    )
-                )
+                self._session = Session(options)
             except NoLibtorrentError as error:
                 self._is_unusable = True
                 _not_usable(f"{error}; {error.hint}")
@@ -241,6 +290,19 @@ def may_be_announced(served: Served) -> bool:
     Nor is what is private.
     """
     return not (served.is_cached or served.is_private)
+
+
+def _session_options(options: DiscoveryOptions) -> SessionOptions:
+    return SessionOptions(
+        dht=options.uses_dht,
+        map_ports=options.map_port,
+        bootstrap=options.bootstrap,
+        listen=options.dht_listen,
+    )
+
+
+def _of_git(listening: Sequence[Endpoint]) -> list[Endpoint]:
+    return [place for place in listening if place.scheme == "git"]
 
 
 def _announced_in_public(catalogue: Catalogue) -> list[RepositoryId]:

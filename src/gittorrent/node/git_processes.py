@@ -89,9 +89,12 @@ class GitProcesses:
         self.answers = GitAnswers(self.turns, folder, answers, space, patience=patience)
         self.questions = GitQuestions(self, self.answers)
 
-    def change(self, total: int, base_memory: int, answers: int = MAX_BYTES) -> None:
-        """Go by other limits, for what begins from now on; see the class."""
+    def change(
+        self, total: int, base_memory: int, answers: int = MAX_BYTES, *, final_only: bool = False
+    ) -> None:
+        """Go by other limits, and show other refs, from now on; see the class."""
         self._base_memory = base_memory
+        self.views.change(final_only=final_only)
         self.answers.change(answers)
         self.turns.change(total)
 

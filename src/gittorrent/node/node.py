@@ -388,8 +388,7 @@ class Node:
         """Go by other options from now on; nobody who is served notices, but for the limits.
 
         Args:
-            options: all of them; those that say which repositories are served, in which ways others
-                are found, and when reels are made, count from the next start.
+            options: all of them; when reels are made counts from the next start.
 
         Raises:
             CannotListenError: at one of the addresses; all stays as it was then.
@@ -417,7 +416,11 @@ class Node:
         self._http.go_by_names(_names(options.url), is_proxied=options.behind_proxy)
         self._pushes.most = options.max_pushed
         self._space.change(options.reserve)
-        self.git_processes.change(options.git_processes, options.git_memory, options.git_answers)
+        self.git_processes.change(
+            options.git_processes, options.git_memory, options.git_answers,
+            final_only=options.final_only,
+        )  # fmt: skip
+        self._conversations.introduce(introduces=options.discovery.peer_exchange)
         self._local_clones.change(options.keep)
         self._limit_callers(options.callers)
         self._set_rates()
@@ -427,6 +430,7 @@ class Node:
         if self._tracker is not None:
             self._tracker.configure(options.track, options.carry.at_once)
         await self._ci.change(options.ci)
+        await self._discovering.change(options.found, self._listeners.endpoints)
 
     def _limit_callers(self, limits: CallerLimits) -> None:
         """Have as many callers from now on, as far as this process may open files for them."""

@@ -104,6 +104,12 @@ class Swarms:
         swarm.introduces = introduces and self._introduces
         return Participant(swarm, address)
 
+    def introduce(self, *, introduces: bool) -> None:
+        """Tell participants of each other from now on, or do not; see the class."""
+        self._introduces = introduces
+        for swarm in self._swarms.values():
+            swarm.introduces = swarm.introduces and introduces
+
     def __len__(self) -> int:
         return sum(len(swarm.participants) for swarm in self._swarms.values())
 

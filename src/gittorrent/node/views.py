@@ -78,16 +78,23 @@ class Views:
         *,
         final_only: bool = False,
     ) -> None:
-        self._root = root / _FINAL if root is not None and final_only else root
+        self._root = root
         self._pack = pack
-        self._make = partial(make, final_only=True) if final_only else make
+        self._make = make
+        self._final_only = final_only
         self._kept: dict[Path, _Kept] = {}
         self._stopper = Stopper()
         self._making: set[asyncio.Future[tuple[PublishedView, bool]]] = set()
         self._packing: asyncio.Task[None] | None = None
         self._placing = threading.Lock()
-        self._is_swept = False
+        self._swept: set[Path] = set()
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+
+    def change(self, *, final_only: bool) -> None:
+        """Show only what is final from now on, or all; see the class."""
+        if final_only != self._final_only:
+            self._final_only = final_only
+            self._kept.clear()
 
     async def view_of(self, served: Served) -> PublishedView:
         """Return a repository's view as of now.
@@ -111,7 +118,8 @@ class Views:
     async def _renew(self, served: Served, known: PublishedView | None) -> PublishedView:
         """Make a view what is published now; it is finished even if this is cancelled."""
         loop = asyncio.get_running_loop()
-        making = loop.run_in_executor(None, self._refresh, served.carried, known)
+        refresh = partial(self._refresh, served.carried, known, final_only=self._final_only)
+        making = loop.run_in_executor(None, refresh)
         self._making.add(making)
         making.add_done_callback(self._making.discard)
         try:
@@ -130,10 +138,14 @@ class Views:
             self._packing = loop.create_task(self._pack(view))
         return view
 
-    def _refresh(self, carried: Carried, known: PublishedView | None) -> tuple[PublishedView, bool]:
+    def _refresh(
+        self, carried: Carried, known: PublishedView | None, *, final_only: bool
+    ) -> tuple[PublishedView, bool]:
         """Do that, in a thread; tells as well whether packing would pay."""
         with self._stopper.watching():
-            view = known or self._make(carried, self._directory_for(carried.layout.git_dir))
+            make = partial(self._make, final_only=True) if final_only else self._make
+            git_dir = carried.layout.git_dir
+            view = known or make(carried, self._directory_for(git_dir, final_only=final_only))
             is_private = has_private(carried.layout)
             if is_private and view.directory.exists():  # made while it was public
                 view.directory.chmod(0o700)
@@ -154,23 +166,24 @@ class Views:
             self._temporary = None
             self._kept.clear()
 
-    def _directory_for(self, git_dir: Path) -> Path:
+    def _directory_for(self, git_dir: Path, *, final_only: bool) -> Path:
         """Return the place of a repository's view, with a note beside it whose it is."""
         with self._placing:
-            root = self._directory()
+            root = self._directory(_FINAL if final_only else "")
         directory = _directory_in(root, git_dir)
         write_atomically(directory.with_suffix(".of"), os.fsencode(git_dir.absolute()))
         return directory
 
-    def _directory(self) -> Path:
+    def _directory(self, kind: str) -> Path:
         if self._root is None:
             if self._temporary is None:
                 self._temporary = tempfile.TemporaryDirectory(prefix="gittorrent-views-")
-            return Path(self._temporary.name)
-        if not self._is_swept:
-            _remove_orphans(self._root)
-            self._is_swept = True
-        return self._root
+            return Path(self._temporary.name) / kind
+        root = self._root / kind
+        if root not in self._swept:
+            _remove_orphans(root)
+            self._swept.add(root)
+        return root
 
 
 def _directory_in(root: Path, git_dir: Path) -> Path:

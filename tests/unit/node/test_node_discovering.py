@@ -136,3 +136,40 @@ def test_no_node_to_begin_with_turns_the_dht_off() -> None:
     assert not DiscoveryOptions(dht=True, bootstrap=()).uses_dht
     assert not DiscoveryOptions(dht=False).uses_dht
     assert DiscoveryOptions(dht=True).uses_dht
+
+
+def test_a_session_outlives_its_look_ups_and_no_more(tmp_path: Path) -> None:
+    pytest.importorskip("libtorrent")
+    on = DiscoveryOptions(dht=True, bootstrap=("127.0.0.1:1",), dht_listen=("127.0.0.1:0",))
+    off = DiscoveryOptions(dht=False)
+
+    async def work() -> None:
+        node = Discovering(cast(Catalogue, Nothing()), Reachable(), on, tmp_path / "dht")
+        looking = asyncio.ensure_future(node.find(Find(REPOSITORY), lambda _: None))
+        while not node._uses:
+            await asyncio.sleep(0)
+        session = node._session
+        assert session is not None
+        await node.change(off, [])
+        assert session.raw is not None
+        assert await node.find(Find(REPOSITORY), lambda _: None) == [Done(0)]
+        looking.cancel()
+        await asyncio.wait([looking])
+        await node.stop()
+        assert session.raw is None
+        assert not node._uses
+
+    asyncio.run(work())
+
+
+def test_a_change_of_nothing_changes_nothing(tmp_path: Path) -> None:
+    options = DiscoveryOptions(dht=False, map_port=True, bootstrap=())
+
+    async def work() -> None:
+        reachable = Reachable(None, is_given=False)
+        node = Discovering(cast(Catalogue, Nothing()), reachable, options, tmp_path / "dht")
+        reachable.public = at("93.184.216.34")
+        await node.change(options, [])
+        assert reachable.public is not None
+
+    asyncio.run(work())

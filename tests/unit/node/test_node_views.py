@@ -68,6 +68,27 @@ def test_a_publication_is_seen_and_nothing_else(
     run(work, tmp_path / "views")
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_what_is_shown_changes_while_it_is_served(
+    served: Served, tmp_path: Path, is_kept: bool
+) -> None:
+    """Each kind has a place of its own, and whoever reads the former one goes on."""
+
+    async def work(views: Views) -> None:
+        all_of_it = await views.view_of(served)
+        views.change(final_only=True)
+        final = await views.view_of(served)
+        assert final.directory != all_of_it.directory
+        assert all_of_it.directory.is_dir()
+        assert gitcmd.refs(final.directory) == gitcmd.refs(all_of_it.directory)
+        views.change(final_only=True)
+        assert await views.view_of(served) is final
+        views.change(final_only=False)
+        assert (await views.view_of(served)).directory == all_of_it.directory
+
+    run(work, tmp_path / "views" if is_kept else None)
+
+
 def test_the_next_node_finds_what_the_last_one_made(served: Served, tmp_path: Path) -> None:
     seen = []
 

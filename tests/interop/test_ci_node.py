@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node.ci_copies import pack_in
 from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire.ci import FetchLine, Open
 from gittorrent.wire.upload_requests import UploadRequest
@@ -314,7 +316,13 @@ HEADER = "Basic bWU6c2VjcmV0"
 
 
 def asked(
-    site: Site, header: str, *wants: str, shallow: tuple[str, ...] = (), shape: str = ""
+    site: Site,
+    header: str,
+    *wants: str,
+    shallow: tuple[str, ...] = (),
+    shape: str = "",
+    haves: tuple[str, ...] = (),
+    is_done: bool = True,
 ) -> bytes:
     """Ask the node as a job could that lies about everything."""
     node = CiNode(site.socket, site.url)
@@ -322,6 +330,8 @@ def asked(
         node.begin()
         request = UploadRequest(
             tuple(sorted(want.encode() for want in wants)),
+            tuple(each.encode() for each in haves),
+            is_done,
             shallow=tuple(each.encode() for each in shallow),
             shape=(shape.encode(),) if shape else (),
         )
@@ -330,6 +340,11 @@ def asked(
             return file.read()
     finally:
         node.close()
+
+
+def objects_in(answer: bytes) -> int:
+    """Return how many objects the pack in an answer says it has."""
+    return int.from_bytes(b"".join(pack_in(io.BytesIO(answer)))[8:12])
 
 
 def refused(site: Site, header: str, *wants: str) -> str:
@@ -395,6 +410,28 @@ def test_parents_of_what_is_not_listed_are_not_given(site: Site) -> None:
     assert b"packfile" in asked(site, HEADER, head, shallow=(parent,), shape=everything)
     with pytest.raises(NoAnswerError, match="not all of it is reached"):
         asked(site, HEADER, head, shallow=(child,), shape=everything)
+
+
+def test_what_is_not_listed_counts_as_nothing_that_somebody_has(site: Site) -> None:
+    """Whoever knows an id is not told whether it was here, nor given differences from it."""
+    site.server.password = "secret"
+    mistake = site.commit("mistake", "refs/heads/mistake")
+    site.begin()
+    private_clone(site, "first").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    gitcmd.git(site.upstream, "branch", "-D", "mistake")
+    head, parent = site.upstream_head(), gitcmd.text(site.upstream, "rev-parse", "HEAD~1")
+    unknown = "9" * 40
+    nothing = [
+        asked(site, HEADER, head, haves=(each,), is_done=False) for each in (mistake, unknown)
+    ]
+    assert nothing[0] == nothing[1]
+    whole = [asked(site, HEADER, head, haves=(each,)) for each in (mistake, unknown)]
+    assert objects_in(whole[0]) == objects_in(whole[1])
+    known = asked(site, HEADER, head, haves=(parent, mistake), is_done=False)
+    assert f"ACK {parent}".encode() in known
+    assert mistake.encode() not in known
+    assert objects_in(asked(site, HEADER, head, haves=(parent,))) < objects_in(whole[0])
 
 
 def test_what_becomes_public_is_asked_anew(site: Site) -> None:

@@ -13,6 +13,8 @@ import asyncio
 import os
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.git.ci_upstream import CiUpstream
@@ -34,6 +36,9 @@ AT_ONCE = 4
 
 _USUAL = (b"refs/heads/", b"refs/tags/")
 """Refs that a whole copy has."""
+
+NOTHING = b"0" * 40
+"""Id of no object."""
 
 _TAGS = b"refs/tags/"
 _INCLUDE = b"include-tag"
@@ -75,6 +80,11 @@ class Asker(Protocol):
     @property
     def place(self) -> str:
         """Name of what is kept for such callers."""
+        ...
+
+    @property
+    def tips(self) -> frozenset[bytes]:
+        """Ids of the refs that an upstream listed to a caller whom it wants to know."""
         ...
 
 
@@ -187,8 +197,9 @@ class CiMaker:
 
         def serve() -> int:
             self._require_room()
+            seen = _seen(copy, asker, request)
             with self._store.spool() as spool:
-                copy.serve(request, spool.write)
+                copy.serve(seen, spool.write)
                 spool.file.flush()
                 return os.dup(spool.file.fileno())
 
@@ -292,6 +303,19 @@ class CiMaker:
         except GitError as error:
             _log.warning("ci-dropped", "{url}: its copy stays as it is: {reason}", url=asker.url,
                          reason=error)  # fmt: skip
+
+
+def _seen(copy: Copy, asker: Asker, request: UploadRequest) -> UploadRequest:
+    """Return a request as a server hears it that has only what the caller could see.
+
+    Otherwise an answer tells whether something is here that the upstream lists no more, or not to
+    this caller, and is made of differences from it. In place of it an object is named that nobody
+    has: a server answers a request without any such name in another form.
+    """
+    if not asker.header or not request.haves:
+        return request
+    seen = copy.seen_from(asker.tips, request.haves)
+    return replace(request, haves=tuple(seen) or (NOTHING,))
 
 
 def _refs_for(request: UploadRequest, refs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:

@@ -137,8 +137,8 @@ class CiService:
             spool.file.flush()
             return os.dup(spool.file.fileno())
 
-    async def _require(self, proof: Proof, request: UploadRequest) -> None:
-        """Make sure that a caller may have what it asks for.
+    async def _require(self, proof: Proof, request: UploadRequest) -> Proof:
+        """Make sure that a caller may have what it asks for; returns what proves it now.
 
         Raises:
             RefusedError: it may not.
@@ -146,15 +146,16 @@ class CiService:
         if self.refs.is_old(proof):
             proof = await self.prove(proof.url, proof.header)
         if not proof.header:
-            return
+            return proof
         # Of commits called shallow git gives the parents, whatever is wanted.
         named = dict.fromkeys((*request.wants, *request.shallow))
         others = [oid for oid in named if oid not in proof.tips]
         if not others:
-            return
+            return proof
         copy, tips = self._maker.copy(proof), proof.tips
         if copy is None or not await self._work(lambda: copy.reaches(tips, others)):
             raise RefusedError("not all of it is reached by the refs that the upstream lists")
+        return proof
 
     # -- answers
 
@@ -164,7 +165,7 @@ class CiService:
         Raises:
             GitTorrentError: there is none here.
         """
-        await self._require(proof, request)
+        proof = await self._require(proof, request)
         if not request.is_from_nothing:
             news = await self._maker.difference(proof, request)
             _log.info("ci-given", "{url}: gave {size} bytes to a job", url=proof.url,

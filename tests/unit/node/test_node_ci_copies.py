@@ -86,6 +86,17 @@ def test_only_the_past_of_tips_is_reached(copy: Copy, upstream: Path) -> None:
     assert not copy.reaches([], [before])
 
 
+def test_only_the_past_of_tips_counts_as_what_somebody_has(copy: Copy, upstream: Path) -> None:
+    head, parent = tip(upstream), gitcmd.text(upstream, "rev-parse", "HEAD~1").encode()
+    tree = gitcmd.text(upstream, "rev-parse", "HEAD^{tree}").encode()
+    assert copy.seen_from([head], [head, parent, b"9" * 40]) == [head, parent]
+    assert copy.seen_from([parent, b"9" * 40], [head, parent]) == [parent]
+    assert copy.seen_from([parent], [head]) == []
+    assert copy.seen_from([], [head]) == []
+    assert copy.seen_from([head], [tree, parent]) == []
+    assert copy.seen_from([head], []) == []
+
+
 SHALLOW, FILELESS = (b"deepen 3",), (b"filter blob:none",)
 
 

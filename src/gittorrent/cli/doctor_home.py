@@ -13,9 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gittorrent.cli.ages import how_long
 from gittorrent.cli.findings import problem, warning, well
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import count
+from gittorrent.cli.signing_clock import RIGHT
 from gittorrent.disk_space import DEFAULT_RESERVE, HINT, SystemDisk
 from gittorrent.errors import GitTorrentError
 from gittorrent.node.config import NodeConfig
@@ -23,10 +25,12 @@ from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import callers_with, files_remedy, open_files_allowed
 from gittorrent.ownership import NotOwnError, require_own
 from gittorrent.push.fresh import MAX_AHEAD
+from gittorrent.repository.carried import ORIGIN, open_carried
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.layout import Layout
 from gittorrent.sizes import show_bytes
 from gittorrent.store.database_file import look_at_carried
+from gittorrent.store.signing_time import SigningTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +90,7 @@ def look_at_carried_repositories(home: Home) -> Iterator[Finding]:
             yield problem("database", str(error), remedy)
     yield from _look_at_places(rows)
     yield from _look_at_disks(home, [home.root, *(Path(row.path) for row in rows)])
-    yield _look_at_clock(rows)
+    yield _look_at_clock(home, rows)
 
 
 def _look_at_files(home: Home) -> Iterator[Finding]:
@@ -178,9 +182,16 @@ def _look_at_disks(home: Home, places: Sequence[Path]) -> Iterator[Finding]:
             yield well("disk", text)
 
 
-def _look_at_clock(rows: Sequence[CarriedRow]) -> Finding:
+def _look_at_clock(home: Home, rows: Sequence[CarriedRow]) -> Finding:
     """Compare the clock with what keepers signed, which had been judged when it came."""
     now = time.time()
+    if ahead := SigningTime(home.clock).ahead():
+        return problem(
+            "clock",
+            f"it is {how_long(int(ahead))} ahead of what it can be: what is signed here is dated by"
+            " the time that has passed",
+            f"set the clock; if it is right, run '{RIGHT}'",
+        )
     for row in rows:
         line = read_fresh(Layout(Path(row.path)), row.repository_id)
         if line is not None and line.time > now + MAX_AHEAD:
@@ -190,4 +201,22 @@ def _look_at_clock(rows: Sequence[CarriedRow]) -> Finding:
                 f"it is at least {behind} s behind the keeper of {row.name}",
                 "set the clock, and keep it right by NTP: freshness is judged by it",
             )
+        if row.role == ORIGIN and (signed := _signed_ahead(row, now)):
+            return problem(
+                "clock",
+                f"{row.name} has checkpoints dated {how_long(signed)} ahead of it: mirrors hold"
+                " them until then",
+                "set the clock; if it is right, it was not when they were signed:"
+                f" 'gittorrent keeper show {row.path}' says how to go on from before",
+            )
     return well("clock", "not behind any keeper's statement that is kept here")
+
+
+def _signed_ahead(row: CarriedRow, now: float) -> int:
+    """Return by how many seconds the newest checkpoint is dated ahead of now; 0 if it is not."""
+    try:
+        records = open_carried(Path(row.path)).log_store.records()
+    except GitTorrentError:
+        return 0  # which is a finding of its own
+    newest = max((each.time for each in records if each.is_in_chain), default=0)
+    return int(newest - now) if newest > now + MAX_AHEAD else 0

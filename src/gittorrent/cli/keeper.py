@@ -20,18 +20,23 @@ from gittorrent.cli.policy_place import (
 )
 from gittorrent.cli.policy_result import DraftOptions, carry_on, result_json, show_result
 from gittorrent.cli.signer import find_signer
+from gittorrent.cli.signing_clock import ahead_words
 from gittorrent.errors import UsageError
 from gittorrent.printable import printable
+from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.history import awaited
 from gittorrent.repository.policy_drafts import can_publish, go_on_from, read_or_begin
 from gittorrent.signing.keys import make_ssh_key, resolve_signer
+from gittorrent.store.home import open_home
 from gittorrent.store.processes import KeepingFigures, NodeProcess
+from gittorrent.store.signing_time import SigningTime
 from gittorrent.store.snapshot import read_snapshots
 from gittorrent.trust.key_files import FoundKey
 from gittorrent.trust.policy_edit import set_keeper
 from gittorrent.trust.policy_words import differences
 
 if TYPE_CHECKING:
+    from gittorrent.push.chain import Point
     from gittorrent.signing.keys import Signer
 
 KEY_NAME = "keeper"
@@ -187,7 +192,10 @@ def show(repository: Path, as_json: bool) -> None:
     where = "its key is on this machine" if found["is_here"] else "its key is not on this machine"
     click.echo(f"keeper      {found['keeper']} ({where})")
     click.echo(f"checkpoint  number {found['number']}, {found['checkpoint']}")
-    click.echo(f"            signed {how_long(found['age'])} ago")
+    if found["ahead"]:
+        click.echo(f"            dated {how_long(found['ahead'])} ahead of this machine's clock")
+    else:
+        click.echo(f"            signed {how_long(found['age'])} ago")
     if found["waiting"]:
         since = how_long(found["waiting_since"])
         click.echo(f"waiting     {count(found['waiting'], 'push')}, the oldest for {since}")
@@ -197,6 +205,36 @@ def show(repository: Path, as_json: bool) -> None:
         click.echo(f"node        {_node_words(found['node'])}")
     for trouble in found["trouble"]:
         click.echo(printable(f"warning: {trouble}"), err=True)
+
+
+@keeper.command()
+@click.option("--right", is_flag=True, help="Say that the clock is right.")
+@json_option
+def clock(*, right: bool, as_json: bool) -> None:
+    """Show whether what is signed here is dated by this machine's clock.
+
+    Mirrors hold what is dated ahead of their clocks until then, and later checkpoints may not be
+    older. So a clock that is suddenly ahead is not signed by before most mirrors that can be asked
+    agree, or --right says that it is right; until then what is signed is dated by the time that has
+    passed. Ends with 1 while that is so.
+
+    \b
+    Examples:
+      gittorrent keeper clock
+      gittorrent keeper clock --right
+    """
+    signing = SigningTime(open_home().clock)
+    if right:
+        signing.confirm()
+    ahead = int(signing.ahead())
+    if as_json:
+        print_json({"time": int(signing.now()), "ahead": ahead})
+    elif ahead:
+        click.echo(ahead_words(ahead))
+    else:
+        click.echo("what is signed here is dated by the clock")
+    if ahead:
+        raise SystemExit(1)
 
 
 def _node_keeping(place: PolicyPlace) -> KeepingFigures | None:
@@ -214,6 +252,21 @@ def _node_words(found: KeepingFigures | None) -> str:
     return found.words
 
 
+def _ahead_words(adopted: Point, now: int) -> str:
+    """Say what comes of a checkpoint that is dated ahead, and which one to go on from."""
+    at: Point | None = adopted
+    while at is not None and at.time > now + MAX_AHEAD:
+        at = at.previous
+    text = (
+        f"checkpoint {adopted.id} is dated {how_long(adopted.time - now)} ahead of this machine's"
+        " clock: mirrors hold it until then, and all that follow."
+    )
+    if at is None:
+        return f"{text} None before it is here that is not"
+    cure = f"gittorrent keeper here --from {at.id[:12]}"
+    return f"{text} If the clock is right, go on from before: '{cure}'"
+
+
 def _describe(place: PolicyPlace, now: int) -> dict[str, Any]:
     log, ledger = place.log, place.log.ledger
     named = log.policy.policy.keeper
@@ -221,6 +274,9 @@ def _describe(place: PolicyPlace, now: int) -> dict[str, Any]:
     trouble = [ledger.stopped] if ledger.stopped else []
     trouble += [f"checkpoint {each}, which it signed, does not hold: {why}"
                 for each, why in ledger.refuted.items()]  # fmt: skip
+    ahead = ledger.adopted.time - now
+    if ahead > MAX_AHEAD:
+        trouble.append(_ahead_words(ledger.adopted, now))
     return {
         "repository_id": log.repository,
         "keeper": str(named),
@@ -228,6 +284,7 @@ def _describe(place: PolicyPlace, now: int) -> dict[str, Any]:
         "checkpoint": ledger.adopted.id,
         "number": ledger.adopted.number,
         "age": max(0, now - ledger.adopted.time),
+        "ahead": ahead if ahead > MAX_AHEAD else 0,
         "waiting": len(waiting),
         "waiting_since": max(0, now - min(waiting)) if waiting else None,
         "trouble": trouble,

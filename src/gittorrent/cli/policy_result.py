@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gittorrent.cli.output import print_json
 from gittorrent.cli.signer import find_signer, root_signer
+from gittorrent.cli.signing_clock import signing_clock
 from gittorrent.printable import printable
 from gittorrent.repository.policy_drafts import (
     can_publish,
@@ -99,7 +100,8 @@ def carry_on(
         keep_draft(place.carried, draft)
         return DraftResult(draft, path or place.carried.layout.policy_draft)
     keeper = find_signer([draft.policy.keeper], place.config, place.home, place.carried)
-    author = author_in(place.carried.layout.git_dir)
+    clock = signing_clock(place.home, lambda text: click.echo(text, err=True))
+    author = author_in(place.carried.layout.git_dir, clock)
     published = publish_draft(place.carried, draft, keeper, author)
     close_to_others(place.carried.layout, place.home.repositories)
     _remember(place)

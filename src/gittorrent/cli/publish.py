@@ -17,6 +17,7 @@ from gittorrent.cli.push_hook import see_to_pushes
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.running_node import served_at
 from gittorrent.cli.signer import KeyOptions, choose_signer
+from gittorrent.cli.signing_clock import signing_clock
 from gittorrent.errors import UsageError
 from gittorrent.git.refs import head_target, read_refs, set_head
 from gittorrent.git.repository import (
@@ -140,7 +141,8 @@ def publish(
         signer = choose_signer(KeyOptions(key, new_key), config, home, carried, say)
         progress = StepProgress(quiet=quiet or as_json)
         try:
-            publisher = Publisher(carried, signer, author_in(found.git_dir), progress, say)
+            author = author_in(found.git_dir, signing_clock(home, say))
+            publisher = Publisher(carried, signer, author, progress, say)
             done = publisher.publish(chosen, patterns, private=private)
         finally:
             progress.close()

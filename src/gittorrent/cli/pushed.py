@@ -15,6 +15,7 @@ import click
 from gittorrent.cli.main import main
 from gittorrent.cli.published import require_together, show_changes
 from gittorrent.cli.signer import KeyOptions, choose_signer
+from gittorrent.cli.signing_clock import signing_clock
 from gittorrent.errors import GitTorrentError
 from gittorrent.git.repository import read_config
 from gittorrent.repository import housekeeping
@@ -45,8 +46,10 @@ def pushed() -> None:
 
 def _publish(carried: Carried) -> Published:
     config = read_config(carried.layout.git_dir)
-    signer = choose_signer(KeyOptions(None), config, named_home(), carried, _say)
-    publisher = Publisher(carried, signer, author_in(carried.layout.git_dir), note=_say)
+    home = named_home()
+    signer = choose_signer(KeyOptions(None), config, home, carried, _say)
+    author = author_in(carried.layout.git_dir, signing_clock(home, _say))
+    publisher = Publisher(carried, signer, author, note=_say)
     return publisher.publish(None)
 
 

@@ -54,7 +54,8 @@ class Outcomes(Protocol):
 class EntryIntake:
     """The entries of one repository that wait to be taken in.
 
-    ``waiting`` are those that were judged, and wait for their date or for what they build on.
+    ``waiting`` are those that were judged, and wait for their date or for what they build on;
+    ``awaits_date`` tells whether a checkpoint among them waits for its date.
 
     Args:
         served: the repository.
@@ -87,6 +88,7 @@ class EntryIntake:
         self._arrived: dict[PushId, tuple[PeerKey, Arrived]] = {}
         self._wake = asyncio.Event()
         self.waiting: frozenset[PushId] = frozenset()
+        self.awaits_date = False
 
     def __contains__(self, entry: PushId) -> bool:
         return entry in self._arrived
@@ -176,13 +178,17 @@ class EntryIntake:
     def _take_in(self, arrived: Sequence[Arrived]) -> tuple[TakenIn, LogSummary]:
         self._space.require(self._served.carried.layout.git_dir)
         done = self._taking.take(arrived) if arrived else self._taking.due()
-        self.waiting = self._taking.waiting
+        self._note_waiting()
         return done, self._look()
 
     def _take_again(self, arrived: Sequence[Arrived], packs: Sequence[Path]) -> TakenIn:
         done = self._taking.take(arrived, packs)
-        self.waiting = self._taking.waiting
+        self._note_waiting()
         return done
+
+    def _note_waiting(self) -> None:
+        self.waiting = self._taking.waiting
+        self.awaits_date = self._taking.admission.is_date_awaited
 
     def _look(self) -> LogSummary:
         with self._kept.reading() as log:

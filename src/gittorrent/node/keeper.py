@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from gittorrent.ids import PushId
+    from gittorrent.node.keeper_clock import KeeperClock, Sources
     from gittorrent.node.live_repository import LiveRepository
     from gittorrent.push.keeping import Wait
     from gittorrent.signing.keys import Signer
@@ -59,11 +60,19 @@ class Keeper:
     Args:
         live: its part in live conversations.
         known: returns how many mirrors of it are known that could be asked.
+        sources: returns these mirrors.
+        clock: what is signed is dated by.
     """
 
     def __init__(
-        self, live: LiveRepository, known: Callable[[], Coroutine[None, None, int]]
+        self,
+        live: LiveRepository,
+        known: Callable[[], Coroutine[None, None, int]],
+        sources: Sources,
+        clock: KeeperClock,
     ) -> None:
+        self._sources = sources
+        self._clock = clock
         self._live = live
         self._carried = live.served.carried
         self._repository = live.served.info.repository_id
@@ -119,7 +128,7 @@ class Keeper:
             outlook = Outlook(
                 summary.head.id,
                 self._has_key_of(summary.keeper),
-                summary.is_stopped,
+                summary.is_stopped or self._live.awaits_date,
                 summary.has_news,
             )
             self._do(self._keeping.saw(self._loop.time(), outlook))
@@ -183,6 +192,7 @@ class Keeper:
             known=0 if wait is None else wait.known,
             answered=0 if wait is None else wait.answered,
             seconds_left=0 if wait is None else max(0, int(wait.until - self._loop.time())),
+            clock_ahead=int(self._clock.ahead),
         )
 
     def _tell_wait(self) -> None:
@@ -269,11 +279,15 @@ class Keeper:
         run = self._live.executor
         if isinstance(effect, keeping.AskMirrors):
             known = await self._known()
-            answered = await self._live.hear_all(known, ASK_SECONDS)
+            answered, _ = await asyncio.gather(
+                self._live.hear_all(known, ASK_SECONDS),
+                self._clock.look(self._sources, may_wait=True),
+            )
             more = machine.asked(self._loop.time(), known=known, answered=answered)
             self._tell_wait()
             return more
         if isinstance(effect, keeping.Compose):
+            await self._clock.look(self._sources)
             draft = await run(self._compose)
             return machine.composed(self._loop.time(), draft)
         if isinstance(effect, keeping.Record):
@@ -294,7 +308,7 @@ class Keeper:
             if not is_news or ledger.stopped:
                 return None
             author = author_in(self._carried.layout.git_dir)
-            made = ledger.proposal(tagger=author.person, time=author.now)
+            made = ledger.proposal(tagger=author.person, time=int(self._clock.now()))
             return Draft(ledger.adopted.id, made.text())
 
     def _sign(self) -> Arrived:
@@ -325,12 +339,13 @@ class Keeper:
     # -- freshness
 
     async def _say_fresh(self, checkpoint: PushId) -> None:
+        await self._clock.look(self._sources)
         line = await self._live.executor(lambda: self._make_fresh(checkpoint))
         self._live.say_fresh(line)
 
     def _make_fresh(self, checkpoint: PushId) -> FreshLine:
         assert self._signer is not None
-        now = int(time.time())
+        now = int(self._clock.now())
         text = Fresh(self._repository, checkpoint, now).text()
         line = FreshLine(checkpoint, now, self._signer.sign(text).data)
         keep_fresh(self._carried.layout, self._repository, line)

@@ -24,6 +24,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.node.due_times import AT_ONCE, DueTimes
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
+from gittorrent.node.keeper_clock import KeeperClock
 from gittorrent.node.live_calls import Calling, LiveCalls
 from gittorrent.node.live_notes import LiveNotes
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
@@ -36,6 +37,7 @@ from gittorrent.reel.timing import ReelTimes, ReelTiming
 from gittorrent.repository.carried import MIRROR, ORIGIN
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.readers_file import close_to_others
+from gittorrent.store.signing_time import SigningTime
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.off_loop import SlowError
 from gittorrent.transfer.shared_connections import SharedConnections
@@ -147,6 +149,7 @@ class Live:
         querying = catalogue.threads.executor()
         self._connections = SharedConnections(limits, ClientTimeouts())
         self._calling = Calling(database, home, node_id, limits, querying, self._connections)
+        self._keeper_clock = KeeperClock(SigningTime(home.clock))
         self._notes = LiveNotes(database, querying)
         self._kept: dict[Path, KeptLog] = {}
         self._live: dict[Path, _Live] = {}
@@ -339,7 +342,7 @@ class Live:
             self._space,
         )  # fmt: skip
         calls = LiveCalls(self._calling, repository)
-        keeper = Keeper(repository, calls.count_known)
+        keeper = Keeper(repository, calls.count_known, calls.sources, self._keeper_clock)
         try:
             await repository.begin()
         except GitTorrentError as error:

@@ -118,7 +118,11 @@ class LiveCalls:
 
     async def count_known(self) -> int:
         """Return how many mirrors are known, of those that could be called at once."""
-        return len((await self._shared.sources(self._repository.served))[:CALLED])
+        return len((await self.sources())[:CALLED])
+
+    async def sources(self) -> Sequence[Source]:
+        """Return the mirrors that are known, of those that can be talked to."""
+        return await self._shared.sources(self._repository.served)
 
     async def look(self) -> None:
         """See to it that there are calls enough, of mirrors or attempts at them."""

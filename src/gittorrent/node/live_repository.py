@@ -231,6 +231,11 @@ class LiveRepository:
         self._set_timer()
 
     @property
+    def awaits_date(self) -> bool:
+        """Whether a checkpoint is here that waits for its date: it may follow the one adopted."""
+        return self._intake.awaits_date
+
+    @property
     def peers(self) -> int:
         """How many conversations there are."""
         return len(self._peers)

@@ -8,6 +8,7 @@ database. Must not know transports.
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -169,6 +170,7 @@ class Lists:
             tuple(entries[:MAX_TRY_LINES]),
             untaken,
             fresh,
+            int(time.time()),
         )
 
     async def mirrors(self, served: Served) -> Sequence[MirrorEntry]:

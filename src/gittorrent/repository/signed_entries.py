@@ -54,10 +54,15 @@ class Author(Struct, frozen=True):
         return int(self.clock())
 
 
-def author_in(git_dir: Path) -> Author:
-    """Return the person git takes the user for, or a neutral one where git knows none."""
+def author_in(git_dir: Path, clock: Callable[[], float] = time.time) -> Author:
+    """Return the person git takes the user for, or a neutral one where git knows none.
+
+    Args:
+        git_dir: of the repository.
+        clock: what is signed is dated by (`gittorrent.store.signing_time`).
+    """
     person = committer(git_dir)
-    return Author(b"gittorrent <gittorrent@localhost>" if person is None else person)
+    return Author(b"gittorrent <gittorrent@localhost>" if person is None else person, clock)
 
 
 class EntrySigner:

@@ -14,6 +14,7 @@
     ci/                    what the node keeps for CI jobs, for a while
     run/                   what running processes are doing; the node's control socket
     dht                    nodes of the DHT that were there lately
+    clock                  a reading of the clock that keepers here believed
 
 Whoever may write to any of this decides what this user's clones take for granted, and which key
 signs. So a home that is another user's, or that others may write to, is refused.
@@ -98,6 +99,11 @@ class Home(Struct, frozen=True):
     def routing_table(self) -> Path:
         """Nodes of the DHT that were there lately, as libtorrent keeps them."""
         return self.root / "dht"
+
+    @property
+    def clock(self) -> Path:
+        """Which reading of the clock was believed last by what signs checkpoints here."""
+        return self.root / "clock"
 
     @property
     def run(self) -> Path:

@@ -132,6 +132,7 @@ class KeepingFigures(Struct, frozen=True):
         known: mirrors that it waits for, or has heard.
         answered: how many of them have said it, and all that they have is here.
         seconds_left: until it signs without the others.
+        clock_ahead: seconds by which its clock is ahead of what it can be.
     """
 
     repository_id: RepositoryId
@@ -141,10 +142,16 @@ class KeepingFigures(Struct, frozen=True):
     known: int = 0
     answered: int = 0
     seconds_left: int = 0
+    clock_ahead: int = 0
 
     @property
     def words(self) -> str:
         """What it does, for people."""
+        if not self.waits and self.clock_ahead:
+            return (
+                "signs checkpoints, dated by the time that has passed: the clock is"
+                f" {self.clock_ahead} s ahead of what it can be"
+            )
         if not self.waits:
             return "signs checkpoints"
         return (

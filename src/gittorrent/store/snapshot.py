@@ -97,9 +97,10 @@ def read_snapshots(directory: Path) -> list[AnyProcess]:
 def look_at_snapshots(directory: Path) -> list[AnyProcess]:
     """Return what running processes say they do, and leave what dead ones left."""
     found: list[AnyProcess] = []
-    oldest = time.time() - STALE_SECONDS
+    now = time.time()
     for path in sorted(directory.glob("*.json")):
         with contextlib.suppress(OSError, ValueError, ValidationError):
-            if path.stat().st_mtime >= oldest:
+            # One of the future was written before the clock was set back.
+            if abs(now - path.stat().st_mtime) <= STALE_SECONDS:
                 found.append(convert(json.loads(path.read_text(encoding="utf-8")), AnyProcess))
     return found

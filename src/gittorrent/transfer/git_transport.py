@@ -41,8 +41,8 @@ class GitTransport:
         return found
 
     async def ask_time(self, endpoint: Endpoint) -> float | None:
-        del endpoint
-        return None
+        found, _ = await self.ask_list(endpoint, None, ClientTimeouts())
+        return found.time
 
     def call_ahead(
         self, endpoint: Endpoint, client_timeouts: ClientTimeouts

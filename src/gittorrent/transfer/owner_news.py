@@ -29,6 +29,7 @@ from gittorrent.push.log_range import policies_beyond
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.repository.quarantine import extent_of
+from gittorrent.store.signing_time import SigningTime
 from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
@@ -119,6 +120,7 @@ class OwnerNews:
         log = await stoppable(self._store.open)
         answers = await all_that_answer(self._sources, self._list_of, LIST_SECONDS)
         self._count_failures([source.url for source, _ in answers])
+        self._hear_times(answers)
         tellers = [(source, found) for source, found in answers if _has_news(found, log)]
         if not tellers:
             return News(answered=len(answers))
@@ -129,6 +131,17 @@ class OwnerNews:
             with self._carried.writing():
                 done = await self._take_in(told)
         return replace(done, failures=(*failures, *done.failures), answered=len(answers))
+
+    def _hear_times(self, answers: Sequence[tuple[Source, MirrorList]]) -> None:
+        """Let what signs here know what time it is there, if its own clock is in doubt."""
+        signing = SigningTime(self._context.home.clock)
+        times = {
+            source.endpoint.host: float(found.time)
+            for source, found in answers
+            if source.endpoint is not None and found.time is not None
+        }
+        if times and signing.wants_others():
+            signing.heard(list(times.values()))
 
     def _count_failures(self, answered: Sequence[str]) -> None:
         """Let learned mirrors be forgotten that fail again and again while others answer."""

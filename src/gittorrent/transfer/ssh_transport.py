@@ -61,8 +61,8 @@ class SshTransport:
         raise _not_for_strangers(endpoint)
 
     async def ask_time(self, endpoint: Endpoint) -> float | None:
-        del endpoint
-        return None
+        found, _ = await self.ask_list(endpoint, None, ClientTimeouts())
+        return found.time
 
     def call_ahead(
         self, endpoint: Endpoint, client_timeouts: ClientTimeouts

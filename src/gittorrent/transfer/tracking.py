@@ -40,6 +40,7 @@ from gittorrent.repository.upstream_intake import UpstreamIntake
 from gittorrent.signing.keys import resolve_signer
 from gittorrent.store.database import CarriedRow
 from gittorrent.store.held import HeldKind, HeldRow, HeldTable
+from gittorrent.store.signing_time import SigningTime
 from gittorrent.store.tracks import TrackTable
 from gittorrent.transfer.owner_news import OwnerNews
 from gittorrent.transfer.reaching import known_to_owner
@@ -305,7 +306,9 @@ class Tracking:
 
     def _sign(self, carried: Carried, signer: Signer) -> Published:
         reporter, database = self._context.reporter, self._context.database
-        author = author_in(self.path)
+        signing = SigningTime(self._context.home.clock)
+        signing.heard(())  # mirrors were asked, as far as there are any
+        author = author_in(self.path, signing.now)
         publisher = Publisher(
             carried, signer, author, self._progress, reporter.note, makes_reels=self._makes_reels
         )

@@ -3,9 +3,9 @@
 For the node, over git:// and ssh as pkt-lines and over HTTP as lines of text; pure. Tracks, while
 reading, the lines seen so far against their limits.
 
-Rules: ``repo`` comes once, ``latest`` and ``pushes`` at most once; unknown keywords and trailing
-words are skipped. What is listed is hearsay: URLs are only words here (``urls`` judges them) and
-``auth`` lines are for people, never for decisions.
+Rules: ``repo`` comes once, ``latest``, ``pushes``, ``fresh`` and ``time`` at most once; unknown
+keywords and trailing words are skipped. What is listed is hearsay: URLs are only words here
+(``urls`` judges them) and ``auth`` lines are for people, never for decisions.
 Source: docs/protocol/mirrorsync.md, mirror-list.
 """
 
@@ -32,6 +32,7 @@ from gittorrent.wire.limits import (
     MAX_LIST_BYTES,
     MAX_LIST_LINES,
     MAX_REF_PATTERN,
+    MAX_SECONDS,
     MAX_TRY_LINES,
     MAX_UNTAKEN,
     MAX_VALID_SECONDS,
@@ -131,7 +132,8 @@ class MirrorList(Struct, frozen=True):
     """What a mirror answers to ``mirror-list``.
 
     ``latest``: the newest checkpoint; None before the first publication. ``untaken``: the pushes
-    beyond it. ``fresh``: the keeper's newest word.
+    beyond it. ``fresh``: the keeper's newest word. ``time``: what time it is there, in seconds
+    since 1970; None from files, which are of any time.
     """
 
     repository_id: RepositoryId
@@ -140,6 +142,7 @@ class MirrorList(Struct, frozen=True):
     mirrors: tuple[MirrorEntry, ...] = ()
     untaken: Untaken = NONE_UNTAKEN
     fresh: FreshLine | None = None
+    time: int | None = None
 
     def encode_lines(self) -> list[bytes]:
         """Write one pkt-line payload per line, each with LF, without the closing flush."""
@@ -151,6 +154,8 @@ class MirrorList(Struct, frozen=True):
             lines.append(self.untaken.encode())
         if self.fresh is not None:
             lines.append(self.fresh.encode())
+        if self.time is not None:
+            lines.append(f"time {self.time}\n".encode())
         return lines + [mirror.encode() for mirror in self.mirrors]
 
     def encode_packets(self) -> bytes:
@@ -171,6 +176,7 @@ class MirrorListParser:
         self._latest: PushId | None = None
         self._untaken: Untaken | None = None
         self._fresh: FreshLine | None = None
+        self._time: int | None = None
         self._auth: list[AuthLine] = []
         self._mirrors: list[MirrorEntry] = []
 
@@ -186,7 +192,7 @@ class MirrorListParser:
         keyword = strip_newline(line).partition(b" ")[0]
         if keyword == b"auth":
             self._take_auth(line)
-        elif keyword in (b"repo", b"latest", b"pushes", b"fresh", b"try"):
+        elif keyword in (b"repo", b"latest", b"pushes", b"fresh", b"time", b"try"):
             words = Words(line)
             words.literal(keyword.decode())
             if keyword == b"repo":
@@ -197,6 +203,8 @@ class MirrorListParser:
                 self._take_untaken(words)
             elif keyword == b"fresh":
                 self._take_fresh(words)
+            elif keyword == b"time":
+                self._take_time(words)
             else:
                 self._take_try(words)
 
@@ -211,6 +219,7 @@ class MirrorListParser:
             tuple(self._mirrors),
             self._untaken or NONE_UNTAKEN,
             self._fresh,
+            self._time,
         )
 
     def _take_repo(self, words: Words) -> None:
@@ -235,6 +244,11 @@ class MirrorListParser:
         if self._fresh is not None:
             raise MessageError("mirror list with two fresh lines")
         self._fresh = parse_fresh_line(words)
+
+    def _take_time(self, words: Words) -> None:
+        if self._time is not None:
+            raise MessageError("mirror list with two time lines")
+        self._time = words.number("time", 0, MAX_SECONDS)
 
     def _take_try(self, words: Words) -> None:
         if len(self._mirrors) >= MAX_TRY_LINES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,21 @@ import pytest
 from gittorrent.ids import Oid, RefName
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.keeper import Keeper
+from gittorrent.node.keeper_clock import KeeperClock
 from gittorrent.node.live_repository import LiveRepository
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.signing.keys import Signer
+from gittorrent.store.signing_time import Clocks, SigningTime
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.reaching import Source, named
 from gittorrent.wire.messages import FreshLine, HaveCheckpoint
 from support import nodes
 from support.live_peers import Peer, nothing
 from support.programs import PATIENCE
+
+FORTY_DAYS = 40 * 86400.0
 
 BRANCH = RefName(b"refs/heads/pushed")
 
@@ -45,8 +52,13 @@ def play(
     work: Callable[[LiveRepository, Keeper], Coroutine[Any, Any, None]],
     known: int = 0,
     failures: Sequence[Exception] = (),
+    clock: SigningTime | None = None,
+    said: Callable[[], float | None] = lambda: None,
 ) -> None:
-    """Run a keeper that knows so many mirrors, once it did not fail to count them."""
+    """Run a keeper that knows so many mirrors, once it did not fail to count them.
+
+    ``said`` tells what time it is at the one mirror that it can ask.
+    """
     to_come = iter(failures)
 
     async def count() -> int:
@@ -54,12 +66,20 @@ def play(
             raise failure
         return known
 
+    async def sources() -> Sequence[Source]:
+        return [named(parse_location("git://mirror.example.org/x").require_endpoint())]
+
+    async def ask(_source: Source) -> float | None:
+        return said()
+
+    signing = clock or SigningTime(own.layout.git_dir / "clock")
+
     async def run() -> None:
         catalogue = Catalogue([own])
         (served,) = catalogue
         executor = catalogue.threads.executor()
         live = LiveRepository(served, KeptLog(own), executor, nothing, lambda: keeper.look())
-        keeper = Keeper(live, count)
+        keeper = Keeper(live, count, sources, KeeperClock(signing, ask))
         await live.begin()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -233,3 +253,79 @@ def test_a_key_that_is_named_now_is_looked_for_at_once(own: Carried, key: Signer
         await until(lambda: keeper.is_keeping)
 
     play(own, work)
+
+
+class Machine:
+    """A machine whose clock is ``off`` by some seconds."""
+
+    def __init__(self, path: Path) -> None:
+        self.off = 0.0
+        self.begun = time.time()
+        self.signing = SigningTime(path, Clocks(lambda: time.time() + self.off, time.monotonic))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "clock")
+
+
+def test_a_clock_that_leaps_ahead_dates_nothing(
+    own: Carried, key: Signer, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes on signing, by the time that has passed, and says that the clock is ahead."""
+    own.remember_keeper(key.spec)
+    machine.signing.heard([])
+    machine.off = FORTY_DAYS
+    value = push(own, key)
+
+    async def work(live: LiveRepository, keeper: Keeper) -> None:
+        before = live.head()
+        keeper.look()
+        await until(lambda: live.head() != before and live.fresh is not None)
+        figures = keeper.figures()
+        assert figures is not None
+        assert abs(figures.clock_ahead - FORTY_DAYS) < PATIENCE
+        assert "ahead of what it can be" in figures.words
+
+    play(own, work, clock=machine.signing)
+    assert is_final(own, value)
+    fresh = read_fresh(own.layout, own.info.repository_id)
+    assert fresh is not None
+    for dated in (own.log().ledger.adopted.time, fresh.time):
+        assert dated <= machine.begun + 2 * PATIENCE
+    assert "gittorrent keeper clock --right" in caplog.text
+
+
+def test_a_clock_that_is_set_right_is_believed_when_mirrors_agree(
+    own: Carried, key: Signer, machine: Machine
+) -> None:
+    """As on a machine without a battery, or one that was resumed from a snapshot."""
+    own.remember_keeper(key.spec)
+    machine.signing.heard([])
+    machine.off = FORTY_DAYS
+    push(own, key)
+
+    async def work(live: LiveRepository, keeper: Keeper) -> None:
+        before = live.head()
+        keeper.look()
+        await until(lambda: live.head() != before)
+
+    play(own, work, clock=machine.signing, said=lambda: time.time() + FORTY_DAYS)
+    assert own.log().ledger.adopted.time >= int(machine.begun + FORTY_DAYS)
+    assert not machine.signing.wants_others()
+
+
+def test_a_machine_that_starts_with_a_wrong_clock_hears_so_before_it_signs(
+    own: Carried, key: Signer, machine: Machine
+) -> None:
+    own.remember_keeper(key.spec)
+    machine.off = FORTY_DAYS
+    push(own, key)
+
+    async def work(live: LiveRepository, keeper: Keeper) -> None:
+        before = live.head()
+        keeper.look()
+        await until(lambda: live.head() != before)
+
+    play(own, work, clock=machine.signing, said=time.time)
+    assert own.log().ledger.adopted.time <= machine.begun + 2 * PATIENCE

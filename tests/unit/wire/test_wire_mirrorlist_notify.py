@@ -76,6 +76,16 @@ def test_no_pushes_line_means_that_there_are_none() -> None:
     assert mirrorlist.parse_text(REPO_LINE + NONE_UNTAKEN.encode()).untaken == NONE_UNTAKEN
 
 
+def test_the_time_at_the_mirror() -> None:
+    said = MirrorList(REPO, time=1_700_000_000)
+    assert said.encode_text() == REPO_LINE + b"time 1700000000\n"
+    assert mirrorlist.parse_text(said.encode_text()) == said
+    assert b"time" not in MirrorList(REPO).encode_text()
+    for wrong in (b"time -1\n", b"time 01\n", b"time\n", b"time 1000000000000\n", b"time 1\n" * 2):
+        with pytest.raises(MessageError):
+            mirrorlist.parse_text(REPO_LINE + wrong)
+
+
 def test_unknown_keywords_and_trailing_words_are_skipped() -> None:
     text = b"future \xff\n\n" + REPO_LINE[:-1] + b" more\n" + TRY_LINE[:-1] + b" weight=3\n"
     text += f"latest {PUSH} since yesterday\n".encode()

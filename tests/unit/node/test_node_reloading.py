@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from asyncio import Task
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,8 @@ from msgspec.structs import asdict, replace
 from gittorrent.cli.node_config import Flags, options_of
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.config_document import parse_config
-from gittorrent.node.node import Node, Options
+from gittorrent.node.node import Node
+from gittorrent.node.options import Options
 from gittorrent.store.database import Database
 from support import certificates, nodes
 
@@ -93,6 +95,7 @@ keep-for = "3d"
 peers = ["http://127.0.0.1:1"]
 secret = "{secret}"
 wait = "1m"
+share-refs = true
 lan = true
 """
 
@@ -130,7 +133,7 @@ def settings(node: Node, home: Path) -> dict[str, object]:
     def walk(thing: object, path: str) -> None:
         if isinstance(thing, WHOLE):
             found[path] = str(thing).replace(str(home), "HOME")
-        elif isinstance(thing, list):
+        elif isinstance(thing, list) and not any(isinstance(each, Task) for each in thing):
             found[path] = len(thing)
         elif isinstance(thing, Struct) or id(thing) not in seen:
             seen.add(id(thing))

@@ -16,7 +16,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.ids import RefName
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried, open_carried
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.policy import Rule

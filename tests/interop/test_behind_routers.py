@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 import netns
 
 from gittorrent.ids import Oid, RefName
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.reel.parts import part_range
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.reelstore import ReelStore, copy_wire_form

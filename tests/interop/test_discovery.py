@@ -23,7 +23,7 @@ from gittorrent.discovery.lan import Lan, LanAnnouncer
 from gittorrent.discovery.session import Session, SessionOptions
 from gittorrent.ids import RepositoryId
 from gittorrent.node.config import DiscoveryConfig
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from support import gitcmd, networks, nodes
 from support.networks import Loop, Machine

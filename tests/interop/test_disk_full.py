@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from support import bulk, gitcmd, killing, nodes
 from support.disks import small_disk

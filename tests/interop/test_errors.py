@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.push.records import Held, record_of
 from gittorrent.push.replay import SignedCheckpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.errors import UsageError
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.node.tls import Certificate, CertificateError, CertificateFiles
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.server_timeouts import ServerTimeouts
@@ -71,6 +72,12 @@ def test_clones_and_fetches(large: Carried, folder: Path, tmp_path: Path, person
         assert (person.root / "part").stat().st_size == 1_000_000
 
 
+def reload(node: nodes.Served, folder: Path) -> None:
+    """Have a node look at its certificate now."""
+    work = node.node.reload(options(folder))
+    asyncio.run_coroutine_threadsafe(work, node.loop).result(PATIENCE)
+
+
 def test_it_is_renewed_and_open_connections_go_on(
     project: Carried, folder: Path, tmp_path: Path
 ) -> None:
@@ -82,7 +89,7 @@ def test_it_is_renewed_and_open_connections_go_on(
             talk = Caller(first).agreed()
             talk.hear(b"mirror-sync ready")
             renew(folder)
-            node.loop.call_soon_threadsafe(node.node.reload_certificate)
+            reload(node, folder)
 
             def is_new() -> bool:
                 with secured(node, folder) as later:
@@ -90,7 +97,7 @@ def test_it_is_renewed_and_open_connections_go_on(
 
             wait_until(is_new, "newcomers get the new one")
             (folder / "server.key").write_text("no key")
-            node.loop.call_soon_threadsafe(node.node.reload_certificate)
+            reload(node, folder)
             last = stack.enter_context(secured(node, folder))
             assert serial(last) != before, "what cannot be used changes nothing"
             talk.send(BINARY, b"000dbye done\n")

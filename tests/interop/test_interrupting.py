@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from support import nodes
 from support.nodes import Served

@@ -18,7 +18,7 @@ import pytest
 from gittorrent.ids import PushId
 from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import allow_open_files
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.push.spreading import MAX_ASKED
 from gittorrent.repository.carried import Carried
 from gittorrent.wire import pktline

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.event_log import fields_of
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.node.config import DiscoveryConfig
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from support import gitcmd, nodes, routers
 from support.programs import PATIENCE, Person, wait_until

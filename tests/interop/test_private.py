@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from gittorrent.ids import RepositoryId
 from gittorrent.node.discovering import may_be_announced
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.copying import copy_repository, place_copy
 from gittorrent.repository.readers_file import readers_here

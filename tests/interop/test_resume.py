@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes

@@ -520,7 +520,8 @@ import sys
 from pathlib import Path
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.node.carried_here import catalogue_of_paths
-from gittorrent.node.node import Node, Options
+from gittorrent.node.node import Node
+from gittorrent.node.options import Options
 from gittorrent.store.home import Home
 
 async def main():

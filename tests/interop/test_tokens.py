@@ -17,7 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.ids import Oid
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.node.tls import CertificateFiles
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.readers_file import readers_here

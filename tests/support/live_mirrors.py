@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from gittorrent.ids import Oid, PushId, RefName
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.reel.timing import ReelTimes
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer

@@ -22,7 +22,8 @@ from msgspec.structs import replace
 
 from gittorrent.ids import OBJECT_FORMATS, Oid, PushId, RefName
 from gittorrent.node.catalogue import Catalogue
-from gittorrent.node.node import Node, Options
+from gittorrent.node.node import Node
+from gittorrent.node.options import Options
 from gittorrent.push.certificate import Certificate, Line, Nonce
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.repository.carried import KEEPER_KEY, MIRROR, Carried

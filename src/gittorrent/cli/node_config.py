@@ -19,7 +19,7 @@ from gittorrent.node.git_answers import MAX_BYTES
 from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_BYTES, KEEP_SECONDS, KeepOptions
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.node.tls import CertificateFiles
 from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.transfer.lookups import bootstrap_nodes
@@ -38,7 +38,7 @@ DEFAULT_GIT = (("127.0.0.1", 9418),)
 
 
 class Flags(Struct, frozen=True):
-    """What was typed; None for options that were not. See `gittorrent.node.node.Options`."""
+    """What was typed; None for options that were not. See `gittorrent.node.options.Options`."""
 
     git: Sequence[Place] = ()
     http: Sequence[Place] = ()

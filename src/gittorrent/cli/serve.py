@@ -29,9 +29,10 @@ from gittorrent.node.config_table import ConfigError
 from gittorrent.node.config_values import Place, place
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_SECONDS
-from gittorrent.node.node import Node, certificate_of
+from gittorrent.node.node import Node
 from gittorrent.node.service_manager import ServiceManager
 from gittorrent.node.tls import CertificateFiles
+from gittorrent.node.tls_in_use import certificate_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.transfer.task_set import TaskSet

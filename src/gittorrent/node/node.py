@@ -11,58 +11,43 @@ import asyncio
 import contextlib
 import socket
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
-
-from gittorrent.disk_space import DEFAULT_RESERVE, Reserve, Watermarks
-from gittorrent.errors import GitTorrentError, LocalError, UsageError
+from gittorrent.disk_space import Watermarks
+from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.interruptions import until_interrupted
 from gittorrent.node.audience import KEEP_OUT_SECONDS
 from gittorrent.node.bringing import Bringing
 from gittorrent.node.ci_jobs import CiJobs, secret_of
-from gittorrent.node.ci_options import CiConfig
-from gittorrent.node.config import (
-    CarryConfig,
-    DiscoveryConfig,
-    LimitsConfig,
-    Rates,
-    RatesAt,
-    TrackConfig,
-)
 from gittorrent.node.connection_limiter import CallerLimits, ConnectionLimiter
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.control import ControlSocket
 from gittorrent.node.conversations import Conversations
-from gittorrent.node.discovering import Discovering, DiscoveryOptions
+from gittorrent.node.discovering import Discovering
 from gittorrent.node.follower import Follower
-from gittorrent.node.git_answers import MAX_BYTES
-from gittorrent.node.git_limits import BASE_MEMORY
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
-from gittorrent.node.git_turns import PROCESSES, WAIT_SECONDS
 from gittorrent.node.http_listener import HttpListener
 from gittorrent.node.listeners import Listeners
 from gittorrent.node.live import Live
-from gittorrent.node.local_clones import KeepOptions, LocalCloneService
+from gittorrent.node.local_clones import LocalCloneService
 from gittorrent.node.local_conversations import LocalConversations
 from gittorrent.node.mirror_announcer import MirrorAnnouncer
 from gittorrent.node.mirror_table import MirrorTable
 from gittorrent.node.notices import Notices
+from gittorrent.node.options import Options
 from gittorrent.node.pushes import Pushes
 from gittorrent.node.readiness import Phase, Readiness
 from gittorrent.node.rechecks import Rechecks
 from gittorrent.node.services import Lists, NodeServices, Reachable
-from gittorrent.node.tls import Certificate, CertificateFiles
+from gittorrent.node.tls_in_use import TlsInUse
 from gittorrent.node.tokens import Tokens
 from gittorrent.node.tracker import Tracker
+from gittorrent.node.upkeep import Upkeep
 from gittorrent.node.webhooks import Webhooks
-from gittorrent.reel.timing import ReelTimes
-from gittorrent.repository.uploads import MAX_PUSHED
 from gittorrent.store.processes import GitLoad, NodeProcess
 from gittorrent.store.snapshot import INTERVAL_SECONDS, Snapshot
 from gittorrent.transfer.addresses import is_loopback, is_wildcard
@@ -85,95 +70,7 @@ if TYPE_CHECKING:
 STOP_SECONDS = 5.0
 """Time callers get to be told goodbye before their connections are cut."""
 
-RATES_SECONDS = 20.0
-"""How often it is looked whether other limits hold by now; they change by the minute."""
-
-DISK_SECONDS = 2.0
-"""How often it is looked how full the disks are."""
-
 _log = EventLog(__name__)
-
-
-class Options(Struct, frozen=True):
-    """How a node runs.
-
-    Args:
-        git: hosts and ports to listen at for git://; port 0 takes a free one.
-        http: the same for HTTP.
-        https: the same for HTTP over TLS.
-        certificate: of the node, for that.
-        url: base URL under which others reach this node, such as ``git://mirror.example.org``.
-        up_limit: bytes per second of all sending together; None for no limit.
-        peer_up_limit: bytes per second that one caller gets; None for no limit.
-        lan: whether mirrors at private addresses may be listed.
-        announce: whether mirrored repositories are announced to where they came from.
-        keep: what is kept for clones of this machine.
-        git_processes: callers that stock git works for at once.
-        git_memory: bytes that a process of git's may ask for, before what objects need.
-        callers: how many there may be at once.
-        git_answers: bytes of git's answers that are kept to be given again; 0 for none.
-        git_wait: seconds after which callers are told that git works for others.
-        behind_proxy: whether HTTP callers from this machine are a web server's.
-        git_push: whether pushes are taken over git://, too.
-        final_only: whether stock git is shown only what the newest checkpoint has taken.
-        discovery: how mirrors find each other.
-        reel_times: when reels are made of what a keeper signs here.
-        down_limit: bytes per second of all that is taken together; None for no limit.
-        carry: what the configuration says of what is carried.
-        track: plain git servers that the configuration names.
-        ci: what is done for CI jobs.
-        follows: whether this node follows what it carries, and carries more when asked to.
-        dht_bootstrap: ``HOST:PORT`` of the nodes of the DHT to begin with; none turns it off.
-        dht_listen: IP addresses and UDP ports of the DHT.
-        rates: other limits at some times of the day.
-        max_pushed: bytes that a push may bring.
-        reserve: what stays free of the disks.
-    """
-
-    git: tuple[tuple[str, int], ...] = ()
-    http: tuple[tuple[str, int], ...] = ()
-    https: tuple[tuple[str, int], ...] = ()
-    certificate: CertificateFiles | None = None
-    url: Endpoint | None = None
-    up_limit: int | None = None
-    peer_up_limit: int | None = None
-    lan: bool = False
-    announce: bool = True
-    keep: KeepOptions = field(default_factory=KeepOptions)
-    git_processes: int = PROCESSES
-    git_memory: int = BASE_MEMORY
-    callers: CallerLimits = CallerLimits()
-    git_answers: int = MAX_BYTES
-    git_wait: float = WAIT_SECONDS
-    behind_proxy: bool = False
-    git_push: bool = False
-    final_only: bool = False
-    discovery: DiscoveryConfig = DiscoveryConfig()
-    reel_times: ReelTimes = ReelTimes()
-    down_limit: int | None = None
-    carry: CarryConfig = CarryConfig()
-    track: tuple[TrackConfig, ...] = ()
-    ci: CiConfig = CiConfig()
-    follows: bool = False
-    dht_bootstrap: tuple[str, ...] = ()
-    dht_listen: tuple[str, ...] = DiscoveryOptions().dht_listen
-
-    @property
-    def found(self) -> DiscoveryOptions:
-        """In which ways the node is found, and finds others."""
-        says = self.discovery
-        return DiscoveryOptions(
-            says.dht, says.lan, says.map_port, self.dht_bootstrap, self.dht_listen
-        )
-
-    rates: tuple[RatesAt, ...] = ()
-    max_pushed: int = MAX_PUSHED
-    reserve: Reserve = DEFAULT_RESERVE
-
-    def rates_at(self, weekday: int, minute: int) -> Rates:
-        """Return the limits that hold at a minute of a day, 0 for Monday."""
-        always = Rates(self.up_limit, self.peer_up_limit, self.down_limit)
-        return LimitsConfig(always, self.rates).rates_at(weekday, minute)
 
 
 class Node:
@@ -261,8 +158,7 @@ class Node:
             lacks=lambda: self.readiness.lacks,
             ci=lambda: self._ci.http,
         )
-        self._certificate = certificate_of(options)
-        self._renewing: asyncio.Task[None] | None = None
+        self._tls = TlsInUse(options, catalogue.threads.executor())
         serve: dict[str, Serve] = {
             "git": self._git.serve,
             "http": self._http.serve,
@@ -272,6 +168,9 @@ class Node:
         self._snapshot = Snapshot(home.run, "node")
         self._catalogue = catalogue
         self._writing = catalogue.threads.executor(STOP_SECONDS)
+        self._upkeep = Upkeep(
+            options, self.limits, catalogue, self._space, self.git_processes.answers, self._writing
+        )
         self._announcer = MirrorAnnouncer(catalogue, self._reachable)
         self._local_clones = LocalCloneService(
             home, database, catalogue, options.keep, self.limits, slots, space=self._space
@@ -345,9 +244,9 @@ class Node:
         self._accepting.append(loop.create_task(self._catalogue.follow()))
         self._accepting.append(loop.create_task(self._live.run()))
         self._accepting.append(loop.create_task(self._discovering.run(self._listeners.endpoints)))
-        self._follow_certificate(self._certificate)
-        self._accepting.append(loop.create_task(self._keep_rates()))
-        self._accepting.append(loop.create_task(self._watch_disks()))
+        self._accepting.append(loop.create_task(self._tls.follow()))
+        self._accepting.append(loop.create_task(self._upkeep.keep_rates()))
+        self._accepting.append(loop.create_task(self._upkeep.watch_disks()))
         self._accepting.append(loop.create_task(self._keep_out()))
         self._set_announcing()
         if self._follower is not None:
@@ -396,26 +295,14 @@ class Node:
                 be used; likewise.
         """
         secret_of(options.ci)
-        is_other = options.certificate != self._options.certificate
-        former = self._certificate
-        if is_other or former is None:  # none may not do any longer
-            self._certificate = certificate_of(options)
-        try:
+        with self._tls.changing(options):
             await self._listen(options)
-        except BaseException:
-            self._certificate = former
-            raise
-        if is_other:
-            self._follow_certificate(self._certificate)
-        else:
-            self.reload_certificate()
         if options.url is not None or self._reachable.is_given:
             self._reachable.public, self._reachable.is_given = options.url, options.url is not None
         self._options = options
         self._git.take_pushes(takes=options.git_push)
         self._http.go_by_names(_names(options.url), is_proxied=options.behind_proxy)
         self._pushes.most = options.max_pushed
-        self._space.change(options.reserve)
         self.git_processes.change(
             options.git_processes, options.git_memory, options.git_answers,
             final_only=options.final_only,
@@ -423,7 +310,7 @@ class Node:
         self._conversations.introduce(introduces=options.discovery.peer_exchange)
         self._local_clones.change(options.keep)
         self._limit_callers(options.callers)
-        self._set_rates()
+        self._upkeep.change(options)
         self._set_announcing()
         if self._follower is not None:
             self._follower.configure(options.carry)
@@ -458,44 +345,10 @@ class Node:
             except GitTorrentError as error:
                 _log.warning("database-slow", "cannot look at tokens: {reason}", reason=error)
 
-    async def _keep_rates(self) -> None:
-        """Let other rates hold at other times of the day."""
-        while True:
-            self._set_rates()
-            await asyncio.sleep(RATES_SECONDS)
-
-    def _set_rates(self) -> None:
-        now = time.localtime()
-        rates = self._options.rates_at(now.tm_wday, now.tm_hour * 60 + now.tm_min)
-        if self.limits.set_rates(rates.up, rates.down, rates.peer_up):
-            _log.info(
-                "rates",
-                "sends at most {up}, to one address {peer_up}, and takes at most {down} bytes/s",
-                up=rates.up,
-                peer_up=rates.peer_up,
-                down=rates.down,
-            )
-
-    def reload_certificate(self) -> None:
-        """Take the certificate anew if its files have changed, without waiting until it is due."""
-        if self._certificate is not None:
-            self._certificate.reload()
-
-    def _follow_certificate(self, certificate: Certificate | None) -> None:
-        """Use a certificate from now on, and take it anew when its files change."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            self._renewing = None
-        self._certificate = certificate
-        if certificate is not None:
-            following = certificate.follow(self._catalogue.threads.executor())
-            self._renewing = asyncio.get_running_loop().create_task(following)
-            self._accepting.append(self._renewing)
-
     async def _serve_tls(self, sock: socket.socket, slot: ConnectionSlot) -> None:
         # Without one, HTTPS was given up while this caller was let in; whoever let it in hangs up.
-        if self._certificate is not None:
-            await self._http.serve(sock, slot, self._certificate.context)
+        if self._tls.certificate is not None:
+            await self._http.serve(sock, slot, self._tls.certificate.context)
 
     async def stop(self) -> None:
         """Stop listening, say goodbye, end git processes; takes a few seconds at most."""
@@ -523,25 +376,6 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.git_processes.stop()
         _log.info("stopped", "stopped")
-
-    async def _watch_disks(self) -> None:
-        """Look at the disks that are written to: a full one is said of before somebody pushes."""
-        known: frozenset[Path] = frozenset()
-        changes, failure = None, ""
-        while True:
-            if changes != self._catalogue.changes:
-                changes = self._catalogue.changes
-                known = frozenset(each.carried.layout.git_dir.parent for each in self._catalogue)
-            try:
-                await self._writing(partial(self._space.look, *known))
-                known, failure = frozenset(), ""
-            except (LocalError, SlowError) as error:
-                if str(error) != failure:
-                    failure = str(error)
-                    _log.warning("disk-unknown", "cannot tell how full disks are: {reason}",
-                                 reason=error)  # fmt: skip
-            self.git_processes.answers.tidy(is_short=bool(self._space.short()))
-            await asyncio.sleep(DISK_SECONDS)
 
     async def _report(self) -> None:
         """Write down once a second what the node is doing, for ``gittorrent status``."""
@@ -598,22 +432,6 @@ class Node:
         if self._options.url is not None and not _is_at_loopback(self._options.url.host):
             return False
         return all(map(is_loopback, self._listeners.hosts))
-
-
-def certificate_of(options: Options) -> Certificate | None:
-    """Return the node's certificate, None where it needs none.
-
-    Raises:
-        CertificateError: its files cannot be used.
-        UsageError: there is none, and the node is to listen for HTTPS.
-    """
-    if options.https and options.certificate is None:
-        raise UsageError(
-            "for HTTPS the node needs a certificate",
-            hint="name its files with --tls-certificate FILE and --tls-key FILE, or below [listen]"
-            " in node.toml",
-        )
-    return None if options.certificate is None else Certificate(options.certificate)
 
 
 def _names(public: Endpoint | None) -> set[str]:

@@ -7,8 +7,6 @@ Connections that are open go on with the one that they began with. Must not know
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import ssl
 from typing import TYPE_CHECKING
 
@@ -16,15 +14,10 @@ from msgspec import Struct
 
 from gittorrent.errors import LocalError
 from gittorrent.event_log import EventLog
-from gittorrent.transfer.off_loop import SlowError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gittorrent.transfer.off_loop import Reading
-
-LOOK_SECONDS = 10.0
-"""How often it is looked whether the files have changed."""
 
 PROTOCOLS = ("http/1.1",)
 """What is spoken; WebSockets begin with it."""
@@ -80,17 +73,6 @@ class Certificate:
             return False
         _log.info("certificate-renewed", "the certificate in {file} is new", file=self._files.chain)
         return True
-
-    async def follow(self, reading: Reading) -> None:
-        """Take the files anew whenever they have changed, until cancelled.
-
-        Args:
-            reading: where files are read.
-        """
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            with contextlib.suppress(SlowError):  # the disk hangs: the old one stays
-                await reading(self.reload)
 
     def _look(self) -> _State:
         """Return what tells whether the files have changed.

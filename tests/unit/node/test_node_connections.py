@@ -10,7 +10,7 @@ import pytest
 
 from gittorrent.node.connections import CannotListenError, open_listeners
 from gittorrent.node.http_static import RangeNotSatisfiable, parse_range
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from gittorrent.node.upload_pack import protocol_of
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.addresses import caller_group, is_wildcard, plain_address, show_address

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.node.node import Options
+from gittorrent.node.options import Options
 from support import nodes
 from support.nodes import Served
 from support.websockets import calling, request

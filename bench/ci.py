@@ -76,12 +76,14 @@ class Options:
         jobs: of each machine.
         rate: of links, as given.
         shapes: to clone.
+        share_refs: whether one machine lists the upstream's refs for all.
     """
 
     machines: int
     jobs: int
     rate: str
     shapes: tuple[str, ...]
+    share_refs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,7 @@ def our_nodes(fleet: Fleet) -> Iterator[list[Machine]]:
     secret.write_bytes(os.urandom(32))
     peers = ", ".join(f'"http://{one.node.address}:{FLEET}"' for one in machines)
     table = f'[ci]\nallow = ["{fleet.base}"]\npeers = [{peers}]\nsecret = "{secret}"\n'
+    table += f"share-refs = {str(fleet.options.share_refs).lower()}\n"
     starting = []
     for machine in machines:
         (machine.home / "node").mkdir()
@@ -355,7 +358,8 @@ def measure(arguments: Arguments, options: Options) -> Report:
     count = options.machines * options.jobs
     method = (
         f"{options.machines} machines with {options.jobs} jobs each, {count} clones at once; links"
-        f" of {options.rate} each way, shaped by tbf at both ends with a queue of 50 ms.",
+        f" of {options.rate} each way, shaped by tbf at both ends with a queue of 50 ms;"
+        f" {'one machine lists refs for all' if options.share_refs else 'each lists refs itself'}.",
         "Upstream: nginx, fcgiwrap and git http-backend, one pack with bitmaps. A copy is what it"
         " sends for one clone of that shape by git alone, all of HTTP included. All machines and"
         " the upstream share this machine's processors; busy near 100 % means that these were slow,"
@@ -407,6 +411,9 @@ def _parse_command_line() -> tuple[Arguments, Options]:
     parser.add_argument("--jobs", type=int, metavar="N", help="of each machine; default 5")
     parser.add_argument("--rate", default="50mbit", help="of each link, each way; default 50mbit")
     parser.add_argument("--shapes", default=",".join(SHAPES), help=f"of {','.join(SHAPES)}")
+    parser.add_argument(
+        "--own-refs", action="store_true", help="let each machine list the upstream's refs itself"
+    )
     parser.add_argument("--runs", type=int, metavar="N", default=1, help="of each; default 1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
     parser.add_argument(
@@ -430,7 +437,7 @@ def _parse_command_line() -> tuple[Arguments, Options]:
     arguments = Arguments(
         given.repository, given.runs, given.quick, given.json, given.results, given.work
     )
-    return arguments, Options(machines, jobs, given.rate, shapes)
+    return arguments, Options(machines, jobs, given.rate, shapes, not given.own_refs)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ SEEDS = [
     b"fetch 4711\n",
     b"list 47\n",
     b"alive 0\n",
+    b"coming\n",
     b"given 5242880\n",
     b"no it is not allowed\n",
     b"https://name:pass%20word@Git.Example.org:443/x/y/",

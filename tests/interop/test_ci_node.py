@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import signal
 import socket
 import stat
@@ -303,7 +302,7 @@ def test_jobs_get_no_file_of_the_nodes(site: Site, monkeypatch: pytest.MonkeyPat
             data, files, _, _ = socket.recv_fds(sock, 4096, 1)
             assert data
             said += data
-        assert re.search(rb"given [0-9]+\n$", said)
+        assert said.endswith(b"coming\n")
         assert stat.S_ISFIFO(os.fstat(files[0]).st_mode)
         os.close(files[0])
     done = site.clone("second", "--depth=1").ok()

@@ -9,7 +9,7 @@ import gzip
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,7 +28,8 @@ class WebServer:
     ``requests`` are the paths asked for, ``fetched`` the bytes sent to each request for objects of
     protocol 2; ``moved`` maps the beginning of a path to where it has
     gone; ``password`` is asked for where there is one, of ``user``. ``shown`` are the
-    ``Authorization`` headers that came, ``sent`` the bytes of all answers' bodies.
+    ``Authorization`` headers that came, ``sent`` the bytes of all answers' bodies. In the middle of
+    answers with objects it calls ``halfway``, which tells whether the rest may follow.
     """
 
     base: str
@@ -39,6 +40,7 @@ class WebServer:
     user: str = "me"
     shown: list[str] = field(default_factory=list)
     sent: int = 0
+    halfway: Callable[[], bool] = lambda: True
 
     def begin_again(self) -> None:
         """Forget who asked for what so far."""
@@ -114,12 +116,14 @@ def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: s
     )  # fmt: skip
     head, _, data = done.stdout.partition(b"\r\n\r\n")
     plain = gzip.decompress(body) if environ["HTTP_CONTENT_ENCODING"] == "gzip" else body
-    if b"command=fetch" in plain:
+    is_fetch = b"command=fetch" in plain
+    if is_fetch:
         made.fetched.append(len(data))
     lines = head.decode("ascii").split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines if line)
     made.sent += len(data)
-    _reply(handler, headers.pop("Status", "200 OK"), headers, data)
+    halfway = made.halfway if is_fetch else None
+    _reply(handler, headers.pop("Status", "200 OK"), headers, data, halfway)
 
 
 def _chunks(handler: BaseHTTPRequestHandler) -> bytes:
@@ -132,7 +136,11 @@ def _chunks(handler: BaseHTTPRequestHandler) -> bytes:
 
 
 def _reply(
-    handler: BaseHTTPRequestHandler, status: str, headers: dict[str, str], data: bytes
+    handler: BaseHTTPRequestHandler,
+    status: str,
+    headers: dict[str, str],
+    data: bytes,
+    halfway: Callable[[], bool] | None = None,
 ) -> None:
     number, _, words = status.partition(" ")
     handler.send_response(int(number), words)
@@ -141,8 +149,14 @@ def _reply(
             handler.send_header(name, value)
     handler.send_header("Content-Length", str(len(data)))
     handler.end_headers()
-    with contextlib.suppress(BrokenPipeError):
-        handler.wfile.write(data)
+    middle = len(data) // 2
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        handler.wfile.write(data[:middle])
+        handler.wfile.flush()
+        if halfway is not None and not halfway():
+            handler.close_connection = True
+            return
+        handler.wfile.write(data[middle:])
 
 
 @contextlib.contextmanager

@@ -17,17 +17,21 @@ import hashlib
 import secrets
 import time
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import aiohttp
+from msgspec import Struct
 
 from gittorrent.errors import ProtocolError
 from gittorrent.event_log import EventLog
+from gittorrent.node.ci_flow import BrokenOffError
 from gittorrent.node.ci_members import Members
 from gittorrent.wire.ci_fleet import (
     ANSWER_HEADER,
     ANSWER_PATH,
+    ANSWER_SIZE,
     AT_HEADER,
+    BROKEN_OFF,
     KEPT_HEADER,
     MAX_LISTING,
     MAX_SAID,
@@ -45,7 +49,8 @@ from gittorrent.wire.fields import parse_node_id
 from gittorrent.wire.urls import UrlError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from gittorrent.node.ci_members import Member
     from gittorrent.node.ci_store import Spool
@@ -59,8 +64,8 @@ CONNECT_SECONDS = 2.0
 NAME_SECONDS = 10.0
 """Time for one that is there to say what it is called: it may have much to do."""
 
-SILENCE_SECONDS = 20.0
-"""Silence within an answer after which it is given up."""
+SILENCE_SECONDS = 70.0
+"""Silence within an answer after which it is given up: the upstream's, and a bit more."""
 
 FIRST_LOOK_SECONDS = 3.0
 """Time from the start in which jobs wait for others to be found: who is there answers in one."""
@@ -80,10 +85,15 @@ NAME_BYTES = 20
 SHORT_PAUSE, LONG_PAUSE = 0.1, 1.0
 """Seconds between two questions whether an answer is there by now: it grows from the one."""
 
+MAX_HOPS = 6
+"""Runners that send us on: each gives to two at a time, so a fleet of 100 is reached."""
+
 MAX_ID = 200
 """Bytes of what a node says it is called."""
 
 _CHUNK = 1 << 18
+
+Attempt: TypeAlias = "Callable[[], AbstractAsyncContextManager[Spool]]"
 
 _log = EventLog(__name__)
 
@@ -94,6 +104,15 @@ class _Said(Enum):
     GIVEN = "given"
     LATER = "later"
     NO = "no"
+
+
+class _Question(Struct):
+    """What another runner is asked for; ``timeout`` is when it is too late to begin."""
+
+    url: str
+    request: UploadRequest
+    attempt: Attempt
+    timeout: asyncio.Timeout
 
 
 class CiFleet:
@@ -159,13 +178,13 @@ class CiFleet:
         if self._session is not None:
             await self._session.close()
 
-    async def take(self, url: str, request: UploadRequest, spool: Spool) -> bool:
+    async def take(self, url: str, request: UploadRequest, attempt: Attempt) -> bool:
         """Write another runner's answer; tells whether there was one.
 
         Args:
             url: of the upstream, which anybody may read.
             request: of git's.
-            spool: where to write it.
+            attempt: yields where to write it, each time anew.
         """
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._ready - loop.time()))
@@ -175,8 +194,9 @@ class CiFleet:
             if member is None:
                 return False
             try:
-                async with asyncio.timeout_at(ends):
-                    said = await self._ask(member.url, url, request, spool)
+                async with asyncio.timeout_at(ends) as timeout:
+                    question = _Question(url, request, attempt, timeout)
+                    said = await self._ask(member.url, question)
             except (aiohttp.ClientError, OSError, TimeoutError, ProtocolError) as error:
                 self._failed(member, error)
                 continue
@@ -284,27 +304,30 @@ class CiFleet:
         signed = sign_request(self._secret, name or self._own, int(time.time()), path, body)
         return {REQUEST_HEADER: signed, "Accept-Encoding": "identity"}
 
-    async def _ask(self, address: str, url: str, request: UploadRequest, spool: Spool) -> _Said:
-        """Ask a node, and whoever it says has it already."""
-        said = await self._ask_one(address, url, request, spool, {})
-        if isinstance(said, _Said):
-            return said
-        if not self._members.may_ask(said):
-            return _Said.LATER  # it knows somebody whom we do not
-        try:
-            found = await self._ask_one(said, url, request, spool, {KEPT_HEADER: "1"})
-        except (aiohttp.ClientError, OSError, ProtocolError) as error:
-            _log.warning("ci-peer-failed", "{peer} gives nothing to this runner: {reason}",
-                         peer=said, reason=error)  # fmt: skip
-            return _Said.LATER
-        return _Said.GIVEN if found is _Said.GIVEN else _Said.LATER
+    async def _ask(self, address: str, question: _Question) -> _Said:
+        """Ask a node, and whoever it says has it already, or gets it."""
+        said = await self._ask_one(address, question, {})
+        for _ in range(MAX_HOPS):
+            if isinstance(said, _Said):
+                return said
+            if not self._members.may_ask(said):
+                return _Said.LATER  # it knows somebody whom we do not
+            address = said
+            try:
+                said = await self._ask_one(address, question, {KEPT_HEADER: "1"})
+            except (aiohttp.ClientError, OSError, ProtocolError) as error:
+                _log.warning("ci-peer-failed", "{peer} gives nothing to this runner: {reason}",
+                             peer=address, reason=error)  # fmt: skip
+                return _Said.LATER
+            if said is _Said.NO:
+                return _Said.LATER  # only the first one knows that there is none
+        return _Said.LATER
 
     async def _ask_one(
-        self, address: str, url: str, request: UploadRequest, spool: Spool, more: Mapping[str, str]
+        self, address: str, question: _Question, more: Mapping[str, str]
     ) -> _Said | str:
-        body = encode_body(url, request)
+        body = encode_body(question.url, question.request)
         headers = {**self._headers(ANSWER_PATH, body), **more}
-        spool.reset()
         asked = self._client().post(
             address + ANSWER_PATH, data=body, headers=headers, allow_redirects=False
         )
@@ -316,13 +339,33 @@ class CiFleet:
             if found.status != 200:
                 said = (await found.content.read(MAX_ID)).decode(errors="replace").strip()
                 raise ProtocolError(f"status {found.status}: {said}")
-            signed = found.headers.get(ANSWER_HEADER, "")
-            digest = check_answer(self._secret, headers[REQUEST_HEADER], signed)
-            async for data in found.content.iter_chunked(_CHUNK):
-                spool.write(data)
-        if spool.digest != digest:
-            raise ProtocolError("what it gives is not what it says")
+            # It comes by now, however long; silence still ends it.
+            question.timeout.reschedule(None)
+            try:
+                async with question.attempt() as spool:
+                    await self._receive(found, headers[REQUEST_HEADER], spool)
+            except BrokenOffError:
+                return _Said.NO
         return _Said.GIVEN
+
+    async def _receive(self, answer: aiohttp.ClientResponse, asked: str, spool: Spool) -> None:
+        """Write an answer, of which the end says whether it is whole.
+
+        Raises:
+            BrokenOffError: the other runner did not get the rest.
+            ProtocolError: it is not what a runner signed.
+        """
+        held = b""
+        async for data in answer.content.iter_chunked(_CHUNK):
+            held += data
+            if len(held) > ANSWER_SIZE:
+                spool.write(held[:-ANSWER_SIZE])
+                held = held[-ANSWER_SIZE:]
+        end = held.decode("ascii", "replace")
+        if end == BROKEN_OFF:
+            raise BrokenOffError("the answer broke off at the other runner")
+        if check_answer(self._secret, asked, end) != spool.digest:
+            raise ProtocolError("what it gives is not what it says")
 
 
 async def _bounded_body(answer: aiohttp.ClientResponse, most: int) -> bytes:

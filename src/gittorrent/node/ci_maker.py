@@ -10,6 +10,7 @@ what was found out before. Source: `gittorrent.node.ci_copies`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -20,15 +21,16 @@ from gittorrent.event_log import EventLog
 from gittorrent.git.ci_upstream import CiUpstream
 from gittorrent.git.runner import GitError
 from gittorrent.node.ci_copies import NO_FILES, WANTED, Copy, has_copy
+from gittorrent.node.ci_flow import Flow
 from gittorrent.node.flights import Flights
 from gittorrent.transfer.task_set import TaskSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping
     from typing import Any
 
     from gittorrent.disk_space import Space
-    from gittorrent.node.ci_store import CiStore
+    from gittorrent.node.ci_store import CiStore, Spool
     from gittorrent.wire.upload_requests import UploadRequest
 
 AT_ONCE = 4
@@ -91,6 +93,8 @@ class Asker(Protocol):
 class CiMaker:
     """Makes answers; make it inside a running event loop.
 
+    ``flow`` has what is being written.
+
     Args:
         store: what is kept.
         space: tells whether there is room for more.
@@ -110,6 +114,7 @@ class CiMaker:
         self._space = space
         self._work = working
         self._refs_of = refs_of
+        self.flow = Flow()
         self._updates: Flights[None] = Flights()
         self._tidying: Flights[None] = Flights()
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -165,27 +170,28 @@ class CiMaker:
                 await self._drop(copy, asker, error)
             else:
                 return
-        async with self._turns:
-            refs = await self._work(lambda: self._ask(asker, request, digest))
+        async with self._attempt(asker.place, digest) as spool, self._turns:
+            refs = await self._work(lambda: self._ask(asker, request, spool))
         if self._suits(asker, request):
             self._background.start(self._make_copy(asker.place, request, digest, refs))
 
     async def _make_from(
         self, copy: Copy, asker: Asker, request: UploadRequest, digest: str
     ) -> None:
-        def make() -> None:
-            self._require_room()
-            with self._store.spool() as spool:
-                copy.serve(request, spool.write)
-                self._store.keep(asker.place, digest, spool)
+        async with self._attempt(asker.place, digest) as spool, self._turns:
+            await self._work(lambda: self._serve(copy, request, spool))
 
-        async with self._turns:
-            await self._work(make)
+    def _serve(self, copy: Copy, request: UploadRequest, spool: Spool) -> None:
+        self._require_room()
+        copy.serve(request, spool.write)
 
-    async def difference(self, asker: Asker, request: UploadRequest) -> int:
-        """Return a descriptor of the answer for somebody who has something.
+    async def difference(self, asker: Asker, request: UploadRequest, key: Hashable) -> None:
+        """Let the answer for somebody who has something flow, once: nobody else asks just that.
 
-        Nobody else will ask for just that.
+        Args:
+            asker: for whom it is.
+            request: of git's.
+            key: by which it is read.
 
         Raises:
             GitTorrentError: there is none here.
@@ -195,26 +201,28 @@ class CiMaker:
             raise RefusedError("there is no copy of it here that news could be made from")
         await self._update(copy, asker, request)
 
-        def serve() -> int:
-            self._require_room()
-            seen = _seen(copy, asker, request)
-            with self._store.spool() as spool:
-                copy.serve(seen, spool.write)
-                spool.file.flush()
-                return os.dup(spool.file.fileno())
+        def serve() -> None:
+            self._serve(copy, _seen(copy, asker, request), spool)
 
-        async with self._turns:
-            return await self._work(serve)
+        with self._store.spool() as spool, self.flow.writing(key, spool):
+            async with self._turns:
+                await self._work(serve)
 
-    def _ask(self, asker: Asker, request: UploadRequest, digest: str) -> Mapping[bytes, bytes]:
-        """Keep an upstream's answer; returns refs for the copy that is made of it. Blocks."""
+    @contextlib.asynccontextmanager
+    async def _attempt(self, place: str, digest: str) -> AsyncIterator[Spool]:
+        """Yield where an answer made here is written; what is whole after the block is kept."""
+        with self._store.spool() as spool, self.flow.writing(digest, spool):
+            yield spool
+            await self._work(lambda: self._store.keep(place, digest, spool))
+
+    def _ask(self, asker: Asker, request: UploadRequest, spool: Spool) -> Mapping[bytes, bytes]:
+        """Write an upstream's answer; returns refs for the copy that is made of it. Blocks."""
         self._require_room()
         refs = self._refs_of(asker)
-        with self._store.spool() as spool, CiUpstream(asker.url, asker.header) as upstream:
+        with CiUpstream(asker.url, asker.header) as upstream:
             if request.is_whole:
                 refs = upstream.list_refs(_USUAL)
             upstream.fetch(request.encode(), spool.write)
-            self._store.keep(asker.place, digest, spool)
             _asked(asker.url, spool.size)
         return refs if request.is_whole else _refs_for(request, refs)
 
@@ -273,8 +281,8 @@ class CiMaker:
                     asked = copy.request_for(copy.lacking([*request.wants, *refs.values()]))
                 upstream.fetch(asked.encode(), spool.write)
                 _asked(asker.url, spool.size)
-                spool.file.seek(0)
-                copy.take(spool.file, refs)
+                with spool.path.open("rb") as answer:
+                    copy.take(answer, refs)
 
         async with self._turns:
             await self._work(bring)

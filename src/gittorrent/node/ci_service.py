@@ -11,20 +11,24 @@ Source: docs/guide-mirror-operators.md, CI.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from asyncio import FIRST_COMPLETED
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gittorrent.disk_space import UNBOUNDED
 from gittorrent.event_log import EventLog
+from gittorrent.node.ci_flow import Answering, Reader
 from gittorrent.node.ci_maker import AT_ONCE, CiMaker, RefusedError
 from gittorrent.node.ci_refs import LISTINGS_AT_ONCE, CiRefs
-from gittorrent.node.ci_store import digest_of_file
 from gittorrent.node.flights import Flights
 from gittorrent.transfer.working import stoppable_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+    from contextlib import AbstractAsyncContextManager
+    from typing import Any
 
     from gittorrent.disk_space import Space
     from gittorrent.node.ci_options import CiConfig
@@ -43,8 +47,13 @@ _log = EventLog(__name__)
 class Fleet(Protocol):
     """The other runners."""
 
-    async def take(self, url: str, request: UploadRequest, spool: Spool) -> bool:
-        """Write another one's answer; tells whether there was one."""
+    async def take(
+        self,
+        url: str,
+        request: UploadRequest,
+        attempt: Callable[[], AbstractAsyncContextManager[Spool]],
+    ) -> bool:
+        """Write another one's answer to what an attempt yields; tells whether there was one."""
         ...
 
 
@@ -126,16 +135,18 @@ class CiService:
         """Ask an upstream whether it lets a caller read; see `CiRefs.prove`."""
         return await self.refs.prove(url, header)
 
-    async def listing(self, proof: Proof, request: bytes) -> int:
-        """Return a descriptor of a file with the refs of an upstream; see `CiRefs.listing`."""
+    async def listing(self, proof: Proof, request: bytes) -> Answering:
+        """Return the refs of an upstream; see `CiRefs.listing`."""
+        return self._begin(object(), lambda _: self._listing(proof, request))
+
+    async def _listing(self, proof: Proof, request: bytes) -> Reader:
         data = await self.refs.listing(proof, request)
         return await self._work(lambda: self._file_of(data))
 
-    def _file_of(self, data: bytes) -> int:
+    def _file_of(self, data: bytes) -> Reader:
         with self._store.spool() as spool:
-            spool.file.write(data)
-            spool.file.flush()
-            return os.dup(spool.file.fileno())
+            spool.write(data)
+            return Reader(os.dup(spool.file.fileno()))
 
     async def _require(self, proof: Proof, request: UploadRequest) -> Proof:
         """Make sure that a caller may have what it asks for; returns what proves it now.
@@ -159,46 +170,78 @@ class CiService:
 
     # -- answers
 
-    async def answer(self, proof: Proof, request: UploadRequest) -> int:
-        """Return a descriptor of a file with the answer to a request.
+    async def answer(self, proof: Proof, request: UploadRequest) -> Answering:
+        """Return the answer to a request, which may be read while it comes.
+
+        Raises:
+            GitTorrentError: the caller may not have it, or the upstream does not say.
+        """
+        proof = await self._require(proof, request)
+        key = request.digest(proof.place) if request.is_from_nothing else object()
+        return self._begin(key, lambda key: self._answer(proof, request, key))
+
+    def _begin(
+        self, key: Hashable, work: Callable[[Hashable], Coroutine[Any, Any, Reader | None]]
+    ) -> Answering:
+        watch = self._maker.flow.watch(key)
+        return Answering(watch, asyncio.get_running_loop().create_task(work(key)))
+
+    async def _answer(self, proof: Proof, request: UploadRequest, key: Hashable) -> Reader | None:
+        """Have an answer made, and return what is kept of it.
 
         Raises:
             GitTorrentError: there is none here.
         """
-        proof = await self._require(proof, request)
-        if not request.is_from_nothing:
-            news = await self._maker.difference(proof, request)
-            _log.info("ci-given", "{url}: gave {size} bytes to a job", url=proof.url,
-                      size=_size(news))  # fmt: skip
-            return news
-        url, place, digest = proof.url, proof.place, request.digest(proof.place)
-        found = await self._work(lambda: self._store.find(place, digest))
+        if not isinstance(key, str):
+            await self._maker.difference(proof, request, key)
+            return None
+        found = await self._kept(proof.place, key)
         if found is None:
-            await self._answers.join(digest, lambda: self._make(proof, request, digest))
-            found = await self._work(lambda: self._store.find(place, digest))
-        if found is None:
-            raise RefusedError("it is gone already: there is no room for it")
-        _log.info("ci-given", "{url}: gave {size} bytes to a job", url=url, size=_size(found))
+            await self._answers.join(key, lambda: self._make(proof, request, key))
+            found = await self._kept(proof.place, key)
         return found
+
+    async def _kept(self, place: str, digest: str) -> Reader | None:
+        found = await self._work(lambda: self._store.find(place, digest))
+        return None if found is None else Reader(found)
 
     async def _make(self, proof: Proof, request: UploadRequest, digest: str) -> None:
         """Keep the answer to a request, from wherever it comes."""
         fleet, url = self.fleet, proof.url
-        if fleet is not None and not proof.header and not await self._maker.has(proof, request):
-            with self._store.spool() as spool:
-                if await fleet.take(url, request, spool):
-                    await self._work(lambda: self._store.keep(url, digest, spool))
-                    return
+
+        def attempt() -> AbstractAsyncContextManager[Spool]:
+            return self._attempt(url, digest)
+
+        others = None if proof.header else fleet
+        if others is not None and not await self._maker.has(proof, request):
+            is_taken = await others.take(url, request, attempt)
+            if is_taken:
+                return
         await self._own.join(digest, lambda: self._maker.make(proof, request, digest))
+
+    @contextlib.asynccontextmanager
+    async def _attempt(self, url: str, digest: str) -> AsyncIterator[Spool]:
+        """Yield where another runner's answer is written; what is whole after the block is kept."""
+        flow = self._maker.flow
+        with self._store.spool() as spool, flow.writing(digest, spool, is_own=False):
+            yield spool
+            await self._work(lambda: self._store.keep(url, digest, spool))
 
     # -- for other runners, which have asked the upstream who may read
 
-    async def kept(self, url: str, digest: str) -> int | None:
-        """Return a descriptor of a file with an answer that is kept; None if it is not.
+    async def kept(self, url: str, digest: str, *, only_own: bool) -> Reader | None:
+        """Return an answer that is kept, or being written; None if it is neither.
 
         Only what was given when anybody could read the upstream: nobody asked it again.
+
+        Args:
+            url: of the upstream.
+            digest: of the request.
+            only_own: whether one that is being taken from another runner does not count. It does
+                for whom that one sent here, or two could wait for each other.
         """
-        return await self._work(lambda: self._store.find(url, digest))
+        found = await self._kept(url, digest)
+        return found or self._maker.flow.reader(digest, only_own=only_own)
 
     async def make_for_others(self, url: str, request: UploadRequest, digest: str) -> None:
         """Keep the answer to a request of another runner's, of an upstream that anybody may read.
@@ -209,14 +252,19 @@ class CiService:
         proof = await self.prove(url, "")
         await self._own.join(digest, lambda: self._maker.make(proof, request, digest))
 
+    async def until_begun(self, digest: str, task: asyncio.Task[None], seconds: float) -> None:
+        """Wait until some of an answer that is made here is there, or its task has ended.
+
+        Args:
+            digest: of the request.
+            task: that makes it.
+            seconds: not longer than that.
+        """
+        with contextlib.closing(self._maker.flow.watch(digest, only_own=True)) as watch:
+            begun = asyncio.get_running_loop().create_task(watch.until_begun())
+            await asyncio.wait([begun, task], timeout=seconds, return_when=FIRST_COMPLETED)
+            begun.cancel()
+
     async def read(self, descriptor: int, at: int, count: int) -> bytes:
         """Read some of a file."""
         return await self._work(lambda: os.pread(descriptor, count, at))
-
-    async def digest_of(self, descriptor: int) -> str:
-        """Return the SHA-256 of a file."""
-        return await self._work(lambda: digest_of_file(descriptor))
-
-
-def _size(descriptor: int) -> int:
-    return os.fstat(descriptor).st_size

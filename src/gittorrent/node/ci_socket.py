@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
+from gittorrent.node.ci_flow import BrokenOffError
 from gittorrent.node.ci_refs import LoginWantedError
 from gittorrent.node.local_listener import LocalListener
 from gittorrent.wire.ci import (
     MAX_LINE,
     Alive,
+    Coming,
     FetchLine,
     Given,
     Hello,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+    from gittorrent.node.ci_flow import Answering, Reader
     from gittorrent.node.ci_refs import Proof
     from gittorrent.node.ci_service import CiService
     from gittorrent.wire.ci import Answer, Request
@@ -193,48 +196,80 @@ class _Job:
         return await self._waiting(self._service.prove(url, line.header))
 
     async def _answer(self, proof: Proof, line: FetchLine | ListLine) -> None:
-        async with contextlib.AsyncExitStack() as stack:
+        is_long = line.size > SHORT_REQUEST
+        if is_long:
             async with asyncio.timeout(BODY_SECONDS):
-                if line.size > SHORT_REQUEST:
-                    await stack.enter_async_context(self._long)
+                await self._long.acquire()
+        is_held = is_long
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
                 body = await self._reader.readexactly(line.size)
             try:
-                found = await self._found(proof, line, body)
+                answer = await self._begun(proof, line, body)
             except (GitTorrentError, OSError) as error:
                 await self._refuse(proof.url, error)
                 return
-        try:
-            await self._give(found)
+            if is_long:
+                # The request is held until the answer is made, not until it is taken.
+                is_held = False
+                answer.task.add_done_callback(lambda _: self._long.release())
         finally:
-            os.close(found)
+            if is_held:
+                self._long.release()
+        try:
+            await self._give(proof, answer)
+        finally:
+            await answer.close()
 
-    async def _found(self, proof: Proof, line: FetchLine | ListLine, body: bytes) -> int:
-        """Return a descriptor of a file with the answer to a request."""
+    async def _begun(self, proof: Proof, line: FetchLine | ListLine, body: bytes) -> Answering:
+        """Return the answer to a request, which may be still to come."""
         if isinstance(line, ListLine):
             return await self._waiting(self._service.listing(proof, parse_list_request(body)))
         # A long one takes tenths of a second, in which others are answered.
         request = await asyncio.to_thread(parse_upload_request, body)
         return await self._waiting(self._service.answer(proof, request))
 
-    async def _give(self, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
+    async def _give(self, proof: Proof, answer: Answering) -> None:
+        size = 0
+        while True:
+            try:
+                reader = await self._waiting(answer.next())
+            except ConnectionError:
+                raise
+            except (GitTorrentError, OSError) as error:
+                await self._refuse(proof.url, error)
+                return
+            if reader is None:
+                break
+            with contextlib.closing(reader), contextlib.suppress(BrokenOffError):
+                size = await self._pour(reader)
+        _log.info("ci-given", "{url}: gave {size} bytes to a job", url=proof.url, size=size)
+        await self._say(Given(size))
+
+    async def _pour(self, reader: Reader) -> int:
+        """Give what there is of an answer, as it comes; returns how many bytes that were.
+
+        Raises:
+            BrokenOffError: it goes no further.
+        """
         taken, given = os.pipe()
         os.set_blocking(given, False)  # the job's end is another file, and blocks
         try:
             try:
-                await self._say_with(Given(size), taken)
+                await self._say_with(Coming(), taken)
             finally:
                 os.close(taken)
             at = 0
-            while at < size:
+            while count := reader.size - at or await self._waiting(reader.more(at)):
                 with contextlib.suppress(BlockingIOError):
-                    sent = os.sendfile(given, descriptor, at, min(size - at, _PIECE))
+                    sent = os.sendfile(given, reader.descriptor, at, min(count, _PIECE))
                     if not sent:
                         raise ConnectionAbortedError("the file became shorter")
                     at += sent
                     await asyncio.sleep(0)
                     continue
                 await _until_writable(given, TAKEN_SECONDS)
+            return at
         finally:
             os.close(given)
 

@@ -27,9 +27,10 @@ from msgspec import Struct
 
 from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
+from gittorrent.git.remote_http import write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gittorrent.node.ci_options import CiConfig
 
@@ -61,6 +62,8 @@ class Item(Struct, frozen=True):
 class Spool:
     """A file that is being written; what is in it counts once it is kept.
 
+    ``size`` are the bytes that can be read of it; ``grew`` is called when there are more.
+
     Args:
         path: of the file, which is made.
         most: bytes that it may come to.
@@ -71,7 +74,8 @@ class Spool:
         self._most = most
         self._hash = hashlib.sha256()
         self.size = 0
-        self.file = path.open("xb+")
+        self.grew: Callable[[], None] | None = None
+        self.file = path.open("xb+", buffering=0)
 
     def write(self, data: bytes) -> None:
         """Write more.
@@ -79,17 +83,13 @@ class Spool:
         Raises:
             TooMuchError: it would be too much.
         """
-        self.size += len(data)
-        if self.size > self._most:
+        if self.size + len(data) > self._most:
             raise TooMuchError(f"more than {self._most} bytes, which is all that is kept of it")
-        self.file.write(data)
+        write_all(self.file.fileno(), data)
         self._hash.update(data)
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self.file.seek(0)
-        self.file.truncate()
-        self.size, self._hash = 0, hashlib.sha256()
+        self.size += len(data)
+        if self.grew is not None:
+            self.grew()
 
     @property
     def digest(self) -> str:
@@ -165,7 +165,6 @@ class CiStore:
 
     def keep(self, url: str, request: str, spool: Spool) -> None:
         """Keep a spool's file as the answer to a request, named by its digest."""
-        spool.file.flush()
         os.fsync(spool.file.fileno())
         name = f"{request}.{spool.digest}"
         with self._guard:

@@ -2,16 +2,17 @@
 
 Tracks what is made for them, and who has got what. Rules: only for who knows the secret; only of
 upstreams that are allowed here and that anybody may read; nobody waits in a request for longer
-than a moment: whoever asks is told to ask again. A large answer goes to one runner at a time, and
-who asks meanwhile is sent to those that have it by then, so that it spreads as fast as it can.
+than a moment before it gets some of the answer: whoever asks is told to ask again. A large answer
+goes to few runners at a time, while it comes here, and who asks meanwhile is sent to those that
+get it or have it by then, so that it spreads as fast as it can.
 Source: `gittorrent.wire.ci_fleet`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from msgspec import Struct, field
 
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
+from gittorrent.node.ci_flow import BrokenOffError
 from gittorrent.node.http_body import read_body
 from gittorrent.node.http_connections import connection_of
 from gittorrent.node.http_static import caller_of, send_bytes
@@ -27,7 +29,9 @@ from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.ci_fleet import (
     ANSWER_HEADER,
     ANSWER_PATH,
+    ANSWER_SIZE,
     AT_HEADER,
+    BROKEN_OFF,
     KEPT_HEADER,
     MEMBER_PATH,
     REFS_PATH,
@@ -44,6 +48,7 @@ from gittorrent.wire.upload_requests import MAX_REQUEST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gittorrent.node.ci_flow import Reader
     from gittorrent.node.ci_service import CiService
     from gittorrent.transfer.limiter import Limits
     from gittorrent.wire.ci_fleet import Signed
@@ -58,8 +63,11 @@ BODY_SECONDS = 30.0
 REFS_SECONDS = 15.0
 """Time for an upstream to list refs for another runner, which asks itself then."""
 
-LARGE = 4 << 20
-"""Bytes of an answer that goes to one runner at a time: a smaller one is gone in a moment."""
+LARGE = 256 << 10
+"""Bytes of an answer that goes to few runners at a time: a smaller one is gone in a moment."""
+
+AT_ONCE = 2
+"""Runners to which a large answer goes at once; others take it from these, while it comes."""
 
 SLOW_SECONDS = 20.0
 """Time after which a runner that takes an answer keeps others waiting no more."""
@@ -72,11 +80,18 @@ _CHUNK = 1 << 20
 _log = EventLog(__name__)
 
 
+class _Getting(Struct):
+    """Since when a node gets an answer, and where others get it from that node; empty: nowhere."""
+
+    since: float
+    address: str
+
+
 class _Spread(Struct):
-    """Who has an answer, who is getting it since when, and who was sent to whom last."""
+    """Who has an answer, who is getting it, and who was sent to whom last."""
 
     holders: list[str] = field(default_factory=list)
-    getting: dict[int, float] = field(default_factory=dict)
+    getting: dict[int, _Getting] = field(default_factory=dict)
     next: int = 0
 
 
@@ -166,31 +181,29 @@ class HttpCi:
     async def _answer(
         self, request: web.BaseRequest, signed: Signed, url: str, wanted: UploadRequest
     ) -> web.StreamResponse:
-        digest = wanted.digest(url)
-        found = await self._service.kept(url, digest)
-        if found is None and KEPT_HEADER in request.headers:
+        digest, is_sent = wanted.digest(url), KEPT_HEADER in request.headers
+        found = await self._service.kept(url, digest, only_own=not is_sent)
+        if found is None and is_sent:
             return _text("not here any more", 404)
         if found is None:
             failure = await self._make(url, wanted, digest)
             if failure is not None:
                 return failure
-            found = await self._service.kept(url, digest)
+            found = await self._service.kept(url, digest, only_own=True)
         if found is None:
             return _later()
-        try:
+        with contextlib.closing(found):
             return await self._spread(request, signed, digest, found)
-        finally:
-            os.close(found)
 
     async def _make(self, url: str, wanted: UploadRequest, digest: str) -> web.Response | None:
-        """Have an answer made; returns what to say while it is not there, or if it failed."""
+        """Have an answer made, and wait until some of it is there; returns what to say if not."""
         task = self._making.get(digest)
         if task is None:
             task = self._tasks.start(self._service.make_for_others(url, wanted, digest))
             self._making[digest] = task
-        await asyncio.wait([task], timeout=MOMENT_SECONDS)
+        await self._service.until_begun(digest, task, MOMENT_SECONDS)
         if not task.done():
-            return _later()
+            return None
         self._making.pop(digest, None)
         error = None if task.cancelled() else task.exception()
         if error is None:
@@ -200,48 +213,57 @@ class HttpCi:
         return _text(str(error), 502)
 
     async def _spread(
-        self, request: web.BaseRequest, signed: Signed, digest: str, descriptor: int
+        self, request: web.BaseRequest, signed: Signed, digest: str, reader: Reader
     ) -> web.StreamResponse:
-        """Send an answer, or say who has it."""
-        size = os.fstat(descriptor).st_size
+        """Send an answer, or say who has it, or gets it from here."""
         spread = self._spreads.setdefault(digest, _Spread())
         while len(self._spreads) > MAX_KNOWN:
             del self._spreads[next(iter(self._spreads))]
         now = asyncio.get_running_loop().time()
-        busy = [since for since in spread.getting.values() if now - since < SLOW_SECONDS]
-        if size >= LARGE and busy:
-            others = [each for each in spread.holders if each != self._address_of(signed.member)]
+        asker = self._address_of(signed.member) or ""
+        busy = [each for each in spread.getting.values() if now - each.since < SLOW_SECONDS]
+        is_large = reader.size >= LARGE or not reader.is_whole
+        if is_large and len(busy) >= AT_ONCE:
+            known = [*spread.holders, *(each.address for each in busy)]
+            others = [each for each in known if each and each != asker]
             spread.next += 1
             return _later(others[spread.next % len(others)] if others else "")
         self._number += 1
         number = self._number
-        spread.getting[number] = now
+        spread.getting[number] = _Getting(now, asker)
         try:
-            response = await self._send(request, signed, descriptor, size)
+            response = await self._send(request, signed, reader)
         finally:
             del spread.getting[number]
-        address = self._address_of(signed.member)
-        if address is not None and address not in spread.holders:
-            spread.holders.append(address)
+        if asker and asker not in spread.holders:
+            spread.holders.append(asker)
         return response
 
     async def _send(
-        self, request: web.BaseRequest, signed: Signed, descriptor: int, size: int
+        self, request: web.BaseRequest, signed: Signed, reader: Reader
     ) -> web.StreamResponse:
-        digest = await self._service.digest_of(descriptor)
-        headers = {
-            ANSWER_HEADER: sign_answer(self._secret, signed.code, digest),
-            "Cache-Control": "no-store",
-            "Content-Type": "application/octet-stream",
-        }
+        """Send an answer as it comes, and at its end the code of it."""
+        headers = {"Cache-Control": "no-store", "Content-Type": "application/octet-stream"}
         response = web.StreamResponse(headers=headers)
-        response.content_length = size
+        if reader.is_whole:
+            response.content_length = reader.size + ANSWER_SIZE
+        else:
+            response.enable_chunked_encoding()
         await response.prepare(request)
         limiter = self._limits.sending_to(caller_of(request))
-        at = 0
-        while data := await self._service.read(descriptor, at, _CHUNK):
-            await send_bytes(response, data, limiter)
-            at += len(data)
+        at, code = 0, hashlib.sha256()
+        try:
+            while count := await reader.more(at):
+                data = await self._service.read(reader.descriptor, at, min(count, _CHUNK))
+                await send_bytes(response, data, limiter)
+                code.update(data)
+                at += len(data)
+            end = sign_answer(self._secret, signed.code, code.hexdigest())
+        except BrokenOffError:
+            # It did not come here either; that this node is there is not in doubt.
+            end = BROKEN_OFF
+        await send_bytes(response, end.encode("ascii"), limiter)
+        await response.write_eof()
         return response
 
 

@@ -15,13 +15,15 @@ import socket
 import stat
 import struct
 import tempfile
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.git.remote_http import write_all
 from gittorrent.wire.ci import (
     MAX_LINE,
     VERSION,
     Alive,
+    Coming,
     FetchLine,
     Given,
     Hello,
@@ -151,37 +153,69 @@ class CiNode:
     def _given(self, asked: bytes) -> int:
         self._require().sendall(asked)
         answer = self._result()
-        if not isinstance(answer, Given) or not self._files:
-            self.is_there = False
-            raise NoAnswerError("the node of this machine says what it should not")
-        pipe = self._files.pop()
+        # Nothing of it reaches git before it is whole: until then the upstream can be asked.
+        with self._file() as file:
+            count = 0
+            while isinstance(answer, Coming) and self._files:
+                count = self._gather(self._files.pop(), file)
+                answer = self._result()
+            if not isinstance(answer, Given) or self._files:
+                self.is_there = False
+                raise NoAnswerError("the node of this machine says what it should not")
+            if answer.size != count:
+                self.is_there = False
+                raise NoAnswerError("the node of this machine stopped within its answer")
+            file.seek(0)
+            return os.dup(file.fileno())
+
+    def _file(self) -> IO[bytes]:
         try:
-            return self._gathered(pipe, answer.size)
-        except NoAnswerError:
-            self.is_there = False  # what is left of it is in the way
-            raise
+            return tempfile.TemporaryFile(dir=_disk(), buffering=0)
+        except OSError as error:
+            self.is_there = False
+            raise NoAnswerError(f"the answer cannot be kept here: {error}") from error
+
+    def _gather(self, pipe: int, file: IO[bytes]) -> int:
+        """Write all that comes through a pipe to a file, from its beginning; returns its size.
+
+        The node says meanwhile that it is there, also while it waits for more of the answer.
+        """
+        sock = self._require()
+        poller = select.poll()
+        for descriptor in (pipe, sock.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        count = 0
+        try:
+            file.seek(0)
+            file.truncate()
+            while ready := {each for each, _ in poller.poll(self._silence * 1000)}:
+                if pipe not in ready:
+                    self._read_more()
+                    self._drop_alive()
+                elif data := os.read(pipe, _PIECE):
+                    self._keep(file, data)
+                    count += len(data)
+                else:
+                    return count
         finally:
             os.close(pipe)
+        raise TimeoutError
 
-    def _gathered(self, pipe: int, size: int) -> int:
-        """Return a descriptor of a file with all that comes through a pipe.
-
-        Nothing of it reaches git before it is whole: until then the upstream can be asked.
-        """
-        poller = select.poll()
-        poller.register(pipe, select.POLLIN)
+    def _keep(self, file: IO[bytes], data: bytes) -> None:
         try:
-            with tempfile.TemporaryFile(dir=_disk(), buffering=0) as file:
-                count = 0
-                while poller.poll(self._silence * 1000) and (data := os.read(pipe, _PIECE)):
-                    count += len(data)
-                    file.write(data)
-                if count != size:
-                    raise NoAnswerError("the node of this machine stopped within its answer")
-                file.seek(0)
-                return os.dup(file.fileno())
+            write_all(file.fileno(), data)
         except OSError as error:
+            self.is_there = False  # what is left of it is in the way
             raise NoAnswerError(f"the answer cannot be kept here: {error}") from error
+
+    def _drop_alive(self) -> None:
+        """Read the lines that have come, as long as they say no more than that it is there."""
+        while (end := self._read.find(b"\n")) >= 0:
+            if not isinstance(parse_answer(bytes(self._read[: end + 1])), Alive):
+                break
+            del self._read[: end + 1]
+        if len(self._read) > MAX_LINE:
+            raise NoAnswerError("the node of this machine says what it should not")
 
     def _become_ready(self, login: Callable[[], str] | None) -> None:
         answer = self._wanted or self._result()

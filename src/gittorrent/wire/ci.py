@@ -8,16 +8,18 @@ node's control socket, which can do everything, is not given to them::
     node    ready <bytes> | login | no <reason>       after "ready" so many bytes: see below
     helper  login <Authorization header's value>      after "login", once
     helper  list <bytes> | fetch <bytes>              and so many bytes: a request of git's
-    node    alive <bytes>                             any number of times
-    node    given <bytes>                             with a pipe, through which the answer comes
+    node    alive <bytes>                             any number of times, here and after "coming"
+    node    coming                                    with a pipe, through which the answer comes
+    node    given <bytes>                             once all of it has come
     node    no <reason>
 
 ``list`` and ``fetch`` may come several times; whoever was told ``login`` and says nothing gets no
-answer to ``list``. Fewer bytes than were said are no answer. With ``ready`` comes what a public
-upstream says of itself and what it can, as git's helper for HTTP passes it on; of another one
-nothing, since git asks that itself. Rules: a line has at most `MAX_LINE`
-bytes with its LF; words and numbers are as in MirrorSync (docs/protocol/mirrorsync.md, Lines); what
-is not known is an error.
+answer to ``list``. An answer comes while the node gets it. Where that breaks off the pipe ends, and
+the node says ``no``, or ``coming`` with another pipe, and the answer begins anew. What has another
+size than ``given`` says is no answer. With ``ready`` comes what a public upstream says of itself
+and what it can, as git's helper for HTTP passes it on; of another one nothing, since git asks that
+itself. Rules: a line has at most `MAX_LINE` bytes with its LF; words and numbers are as in
+MirrorSync (docs/protocol/mirrorsync.md, Lines); what is not known is an error.
 """
 
 from __future__ import annotations
@@ -121,8 +123,16 @@ class Alive(Struct, frozen=True):
         return encode_words("alive", self.received)
 
 
+class Coming(Struct, frozen=True):
+    """The answer comes through the pipe that comes with this."""
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("coming")
+
+
 class Given(Struct, frozen=True):
-    """The answer, of so many bytes, comes through the pipe that comes with this."""
+    """The answer has come, and had so many bytes."""
 
     size: int
 
@@ -142,7 +152,7 @@ class No(Struct, frozen=True):
 
 
 Request = Open | Login | ListLine | FetchLine
-Answer = Hello | Ready | LoginWanted | Alive | Given | No
+Answer = Hello | Ready | LoginWanted | Alive | Coming | Given | No
 
 
 def parse_request(line: bytes) -> Request:
@@ -180,6 +190,8 @@ def parse_answer(line: bytes) -> Answer:
         return LoginWanted()
     if keyword == "alive":
         return Alive(words.number("bytes", 0, MAX_PACK_BYTES))
+    if keyword == "coming":
+        return Coming()
     if keyword == "given":
         return Given(words.number("bytes", 1, MAX_PACK_BYTES))
     if keyword == "no":

@@ -2,8 +2,9 @@
 
 Pure. One runner's node posts to ``/.gittorrent/ci/answer`` of another: the upstream's URL, LF, and
 a request of git's as `gittorrent.wire.upload_requests` writes it. The header ``GitTorrent-CI`` says
-who asks, when, and a code of all that (HMAC-SHA256, RFC 2104); the answer's header says its digest
-and a code of that and of the request's, so that nobody between the two can put in another answer.
+who asks, when, and a code of all that (HMAC-SHA256, RFC 2104); the answer, which is sent while it
+comes, ends with its digest and a code of that and of the request's, so that nobody between the two
+can put in another answer. Of short ones a header says both.
 The secret itself is never sent. Only what is public is asked for, so nothing has to be hidden.
 
 Where operators let runners share lists of refs, one posts to ``/.gittorrent/ci/refs``: the URL, LF,
@@ -58,6 +59,12 @@ MAX_SAID = 64 << 10
 
 MAX_LISTING = 32 << 20
 """Bytes of a list of refs: 400,000 of them."""
+
+ANSWER_SIZE = 64 + 1 + 64
+"""Bytes of the code at the end of an answer: two digests with a space between."""
+
+BROKEN_OFF = " " * ANSWER_SIZE
+"""Instead of the code: the answer is not whole, since the sender itself did not get the rest."""
 
 _NONCE = re.compile(rb"[0-9a-f]{32}\Z")
 _SIZE = re.compile(rb"[0-9]{1,5}\Z")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from gittorrent.node.ci_flow import Answering, Flow, Reader
 from gittorrent.node.ci_refs import Proof
 from gittorrent.node.ci_service import CiService
 from gittorrent.node.ci_socket import SHORT_REQUEST, CiSocket
-from gittorrent.wire.ci import Alive, FetchLine, Open, parse_answer
+from gittorrent.wire.ci import Alive, Coming, FetchLine, Open, parse_answer
 
 if TYPE_CHECKING:
     from gittorrent.wire.upload_requests import UploadRequest
@@ -35,10 +36,13 @@ class Service:
     async def prove(self, url: str, header: str) -> Proof:
         return Proof(url, header, 0.0, frozenset())
 
-    async def answer(self, _proof: Proof, asked: UploadRequest) -> int:
-        descriptor = os.memfd_create("answer")
-        os.write(descriptor, b"%d" % len(asked.wants))
-        return descriptor
+    async def answer(self, _proof: Proof, asked: UploadRequest) -> Answering:
+        async def made() -> Reader:
+            descriptor = os.memfd_create("answer")
+            os.write(descriptor, b"%d" % len(asked.wants))
+            return Reader(descriptor)
+
+        return Answering(Flow().watch("x"), asyncio.create_task(made()))
 
 
 class Job:
@@ -60,7 +64,7 @@ class Job:
         """Return the name of the next answer."""
         while True:
             answer = parse_answer(await self.reader.readline())
-            if not isinstance(answer, Alive):
+            if not isinstance(answer, Alive | Coming):
                 return type(answer).__name__
 
     async def ask(self, asked: bytes) -> None:

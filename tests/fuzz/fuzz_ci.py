@@ -9,6 +9,7 @@ from gittorrent.wire.fields import MessageError
 SEEDS = [
     b"gittorrent-ci 3\n",
     b"open https://git.example.org/x/y\n",
+    b"serves https://git.example.org/\n",
     b"ready 0\n",
     b"login\n",
     b"login Basic bWU6c2VjcmV0\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import socket
@@ -230,6 +231,25 @@ def test_what_fails_goes_to_the_server(site: Site) -> None:
     url = f"{site.server.base}/y/project.git"
     done = site.runner.git("clone", url, "other").ok()
     assert "is not allowed below [ci]" in done.err
+
+
+def test_status_says_what_the_node_leaves_to_the_server(site: Site) -> None:
+    site.begin()
+    other = "https://git.example.org/"
+    site.runner.gittorrent("ci", "setup", "--for", other, "--user", "me").ok()
+    said = site.runner.gittorrent("ci", "status").ok()
+    assert f"{other} goes to this machine's node, which leaves it to the server" in said.out
+    assert f"of it only {site.server.base}/x/ is allowed" in said.out
+    assert "allow is set below [ci]" in said.err
+    shown = json.loads(site.runner.gittorrent("ci", "status", "--json").ok().out)
+    assert shown["node"] is True
+    assert set(shown["unserved"]) == {other, f"{site.server.base}/"}
+    site.runner.gittorrent("ci", "undo").ok()
+    site.runner.gittorrent("ci", "setup", "--for", f"{site.server.base}/x/").ok()
+    said = site.runner.gittorrent("ci", "status").ok()
+    assert "leaves it" not in said.out
+    assert ": there" in said.out
+    assert not said.err
 
 
 def test_killed_nodes_leave_what_is_whole(site: Site) -> None:

@@ -19,7 +19,7 @@ from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire.ci_urls import CiUrlError, parse_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gittorrent.store.processes import CiRunner
 
@@ -157,7 +157,7 @@ def undo(scope: str, file: Path | None, quiet: bool, as_json: bool) -> None:
 @_where
 @json_option
 def status(scope: str, file: Path | None, as_json: bool) -> None:
-    """Show what is led to the node, and whether the node is there.
+    """Show what is led to the node, and whether the node is there and serves it.
 
     Of this user's own node it also shows which other runners it knows.
 
@@ -168,22 +168,24 @@ def status(scope: str, file: Path | None, as_json: bool) -> None:
     """
     found = read_setup(place_of(scope, file))
     socket = Path(found.socket) if found.socket else named_home().ci_socket
-    trouble = _trouble(socket)
+    trouble, unserved = _looked_at(socket, found.prefixes)
     runners = [] if trouble else _runners(socket)
     if as_json:
         why = {"reason": trouble} if trouble else {}
         others = {"runners": [asdict(each) for each in runners]}
-        print_json({**_shown(found), "socket": str(socket), "node": not trouble, **why, **others})
+        where = {"socket": str(socket), "node": not trouble, "unserved": unserved}
+        print_json({**_shown(found), **where, **why, **others})
         return
     for prefix in found.prefixes:
-        click.echo(f"{prefix} goes to this machine's node")
+        but = f", which leaves it to the server: {unserved[prefix]}" if prefix in unserved else ""
+        click.echo(f"{prefix} goes to this machine's node{but}")
     if not found.prefixes:
         click.echo("nothing is set up there")
     click.echo(f"node at {socket}: {trouble or 'there'}")
     for each in runners:
         how = ", found on the local network" if each.found else ""
         click.echo(f"runner at {each.url}: {'there' if each.there else 'not there'}{how}")
-    if trouble:
+    if trouble or unserved:
         click.echo(
             "hint: 'gittorrent serve' answers jobs there where allow is set below [ci] in"
             " node.toml; 'gittorrent reload' has a running node read it",
@@ -198,16 +200,25 @@ def _beginning(text: str) -> str:
         raise CiUrlError(f"--for {text}: {error}", hint=error.hint) from error
 
 
-def _trouble(socket: Path) -> str:
-    """Return why a node does not answer; empty if it does."""
+def _looked_at(socket: Path, prefixes: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Return why a node does not answer, empty if it does, and what it does not serve, and why."""
     node = CiNode(socket, f"{BASE}status")
     try:
         node.call()
+        whys = {each: node.why_not_served(each) for each in prefixes if _is_url(each)}
     except NoAnswerError as error:
-        return str(error)
+        return str(error), {}
     finally:
         node.close()
-    return ""
+    return "", {prefix: why for prefix, why in whys.items() if why}
+
+
+def _is_url(prefix: str) -> bool:
+    """Tell whether something names a server, rather than a user at whatever server."""
+    try:
+        return parse_prefix(prefix) == prefix
+    except CiUrlError:
+        return False
 
 
 def _runners(socket: Path) -> list[CiRunner]:

@@ -35,9 +35,10 @@ from gittorrent.wire.ci import (
     No,
     Open,
     Ready,
+    Serves,
     parse_request,
 )
-from gittorrent.wire.ci_urls import CiUrlError, parse_ci_url
+from gittorrent.wire.ci_urls import CiUrlError, parse_ci_url, why_not_served
 from gittorrent.wire.upload_requests import parse_list_request, parse_upload_request
 
 if TYPE_CHECKING:
@@ -167,7 +168,9 @@ class _Job:
     async def serve(self) -> None:
         """Answer until the caller hangs up, or gets a refusal after which nothing can follow."""
         await self._say(Hello())
-        opened = await self._line()
+        while isinstance(opened := await self._line(), Serves):
+            why = why_not_served(opened.prefix, self._service.config.allow)
+            await self._say(No(why) if why else Ready())
         if not isinstance(opened, Open):
             return
         try:

@@ -33,6 +33,7 @@ from gittorrent.wire.ci import (
     No,
     Open,
     Ready,
+    Serves,
     parse_answer,
 )
 
@@ -106,6 +107,21 @@ class CiNode:
                 raise NoAnswerError("the node of this machine is of another version")
         except (OSError, ProtocolError) as error:
             raise self._gone(error) from error
+
+    def why_not_served(self, prefix: str) -> str:
+        """Return why the node does not serve all upstreams whose URLs begin so; empty if it does.
+
+        For whoever called it, and begins nothing.
+
+        Raises:
+            NoAnswerError: it does not say.
+        """
+        try:
+            self._require().sendall(Serves(prefix).encode())
+            answer = self._hear()
+        except (OSError, ProtocolError) as error:
+            raise self._gone(error) from error
+        return answer.reason if isinstance(answer, No) else ""
 
     def capabilities(self) -> bytes:
         """Return what a public upstream says of itself, as git's helper for HTTP passes it on.

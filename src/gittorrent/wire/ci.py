@@ -4,6 +4,8 @@ For both ends; pure. The jobs are other people's code, so this socket takes noth
 node's control socket, which can do everything, is not given to them::
 
     node    gittorrent-ci 3
+    helper  serves <url>                              any number of times
+    node    ready 0 | no <reason>                     whether all that begins so is allowed
     helper  open <url>
     node    ready <bytes> | login | no <reason>       after "ready" so many bytes: see below
     helper  login <Authorization header's value>      after "login", once
@@ -63,6 +65,16 @@ class Open(Struct, frozen=True):
     def encode(self) -> bytes:
         """Write the line."""
         return encode_words("open", self.url)
+
+
+class Serves(Struct, frozen=True):
+    """Asks whether the node serves all upstreams whose URLs begin so."""
+
+    prefix: str
+
+    def encode(self) -> bytes:
+        """Write the line."""
+        return encode_words("serves", self.prefix)
 
 
 class Login(Struct, frozen=True):
@@ -151,7 +163,7 @@ class No(Struct, frozen=True):
         return encode_words("no", clean_reason(self.reason))
 
 
-Request = Open | Login | ListLine | FetchLine
+Request = Open | Serves | Login | ListLine | FetchLine
 Answer = Hello | Ready | LoginWanted | Alive | Coming | Given | No
 
 
@@ -165,6 +177,8 @@ def parse_request(line: bytes) -> Request:
     keyword = words.take("request")
     if keyword == "open":
         return Open(words.url())
+    if keyword == "serves":
+        return Serves(words.url())
     if keyword == "login":
         return Login(_header(words.rest()))
     if keyword == "fetch":

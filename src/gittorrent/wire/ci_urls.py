@@ -25,6 +25,9 @@ PREFIX = "ci+"
 MAX_URL = 2048
 """Bytes of a URL: no forge has longer ones."""
 
+MAX_NAMED = 3
+"""URLs named of all that are allowed: who asks may be any job."""
+
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+\Z")
 _HOST = re.compile(r"[a-z0-9._-]+\Z|\[[0-9a-f:.]+\]\Z")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -75,6 +78,17 @@ def parse_prefix(text: str) -> str:
 def is_allowed(url: str, prefixes: Iterable[str]) -> bool:
     """Tell whether a URL begins with one of the prefixes; both as they are written here."""
     return any(url.startswith(prefix) for prefix in prefixes)
+
+
+def why_not_served(prefix: str, prefixes: Iterable[str]) -> str:
+    """Return why not all URLs that begin so are allowed; empty if they are."""
+    if is_allowed(prefix, prefixes):
+        return ""
+    below = sorted(each for each in prefixes if each.startswith(prefix))
+    if not below:
+        return "it is not allowed below [ci] in the node's node.toml"
+    more = f" and {len(below) - MAX_NAMED} more" if len(below) > MAX_NAMED else ""
+    return f"of it only {', '.join(below[:MAX_NAMED])}{more} is allowed in the node's node.toml"
 
 
 def _taken_apart(text: str) -> tuple[str, str]:

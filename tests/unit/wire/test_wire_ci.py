@@ -19,7 +19,13 @@ from gittorrent.wire.ci import (
     parse_answer,
     parse_request,
 )
-from gittorrent.wire.ci_urls import CiUrlError, is_allowed, parse_ci_url, parse_prefix
+from gittorrent.wire.ci_urls import (
+    CiUrlError,
+    is_allowed,
+    parse_ci_url,
+    parse_prefix,
+    why_not_served,
+)
 from gittorrent.wire.fields import MessageError
 from gittorrent.wire.upload_requests import MAX_REQUEST
 
@@ -120,3 +126,15 @@ def test_prefixes_end_where_a_name_does() -> None:
     assert not is_allowed("https://git.example.org.evil.example/team/x", [prefix])
     with pytest.raises(CiUrlError):
         parse_prefix("https://me@git.example.org/")
+
+
+def test_what_is_not_served_is_said() -> None:
+    allow = ["https://github.com/team/", "https://git.example.org/"]
+    assert why_not_served("https://git.example.org/x/", allow) == ""
+    assert why_not_served("https://github.com/team/", allow) == ""
+    assert "not allowed" in why_not_served("https://gitlab.com/", allow)
+    assert "only https://github.com/team/ is" in why_not_served("https://github.com/", allow)
+    many = [f"https://github.com/team{number}/" for number in range(5)]
+    assert "team0/, https://github.com/team1/, https://github.com/team2/ and 2 more" in (
+        why_not_served("https://github.com/", many)
+    )

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.node.ci_copies import pack_in
+from gittorrent.node.ci_socket import MAX_JOBS
 from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire.ci import FetchLine, Open
 from gittorrent.wire.upload_requests import UploadRequest
@@ -327,6 +328,22 @@ def test_jobs_get_no_file_of_the_nodes(site: Site, monkeypatch: pytest.MonkeyPat
         os.close(files[0])
     done = site.clone("second", "--depth=1").ok()
     assert GOING not in done.err
+
+
+def test_a_job_that_calls_again_and_again_keeps_no_other_one_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.begin()
+    site.clone("first").ok()
+    monkeypatch.chdir(site.socket.parent)  # an address has no room for all of its path
+    with ExitStack() as stack:
+        for _ in range(MAX_JOBS):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.connect(site.socket.name)
+            assert sock.recv(100).startswith(b"gittorrent-ci ")
+        done = site.clone("second").ok()
+        assert GOING not in done.err
+    assert len(site.server.fetched) == 1
 
 
 # -- private upstreams

@@ -22,6 +22,7 @@ from gittorrent.git.ci_upstream import CiUpstream
 from gittorrent.git.runner import GitError
 from gittorrent.node.ci_copies import NO_FILES, WANTED, Copy, has_copy
 from gittorrent.node.ci_flow import Flow
+from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
 from gittorrent.transfer.task_set import TaskSet
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4
 """Answers that are made or fetched at once; as many wait as there are jobs."""
+
+COPIES_AT_ONCE = 2
+"""Copies that are made or made smaller at once, of which nobody waits for any."""
 
 _USUAL = (b"refs/heads/", b"refs/tags/")
 """Refs that a whole copy has."""
@@ -117,7 +121,8 @@ class CiMaker:
         self.flow = Flow()
         self._updates: Flights[None] = Flights()
         self._tidying: Flights[None] = Flights()
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = FairTurns(AT_ONCE)
+        self._copying = FairTurns(COPIES_AT_ONCE)
         self._background = TaskSet()
 
     async def stop(self) -> None:
@@ -246,7 +251,8 @@ class CiMaker:
             self._store.keep_copy(place, directory, request.shape)
 
         try:
-            await self._work(make)
+            async with self._copying:
+                await self._work(make)
         except (GitTorrentError, OSError) as error:
             _log.warning("ci-dropped", "{url}: no copy is made: {reason}", url=place, reason=error)
 
@@ -304,7 +310,8 @@ class CiMaker:
                 copy.tidy()
 
         async def work() -> None:
-            await self._work(tidy)
+            async with self._copying:
+                await self._work(tidy)
 
         try:
             await self._tidying.join(str(copy.directory), work)

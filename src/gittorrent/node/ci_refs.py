@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError, note_ref
 from gittorrent.node.ci_maker import RefusedError
+from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
 from gittorrent.wire.ci_fleet import Listed
 from gittorrent.wire.ci_urls import is_allowed
@@ -107,7 +108,7 @@ class CiRefs:
         self._listings: Flights[Listed] = Flights(REFRESH_SECONDS)
         # Apart from the above: nobody whom another runner waits for may wait for a runner.
         self._own: Flights[Listed] = Flights(REFRESH_SECONDS)
-        self._turns = asyncio.Semaphore(LISTINGS_AT_ONCE)
+        self._turns = FairTurns(LISTINGS_AT_ONCE)
 
     async def stop(self) -> None:
         """End what is under way."""

@@ -5,7 +5,8 @@ asked here is what a stranger may ask, and the answer comes through a pipe. No d
 is given away: whoever is root in a container opens it again for writing, by ``/proc/self/fd``, and
 changes what others get; and one that is held keeps a file on the disk that was removed. Rules: a
 caller holds one upstream; lines and times are bounded; whoever hangs up has no use for the answer
-any more. Source: `gittorrent.wire.ci`.
+any more; one job keeps no other one out (`gittorrent.node.ci_owners`).
+Source: `gittorrent.wire.ci`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node.ci_flow import BrokenOffError
+from gittorrent.node.ci_owners import OWNER, FairTurns, Places, owner_of
 from gittorrent.node.ci_refs import LoginWantedError
 from gittorrent.node.local_listener import LocalListener
 from gittorrent.wire.ci import (
@@ -42,17 +44,18 @@ from gittorrent.wire.ci_urls import CiUrlError, parse_ci_url, why_not_served
 from gittorrent.wire.upload_requests import parse_list_request, parse_upload_request
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
     from typing import Any
 
     from gittorrent.node.ci_flow import Answering, Reader
+    from gittorrent.node.ci_owners import Owner, Place
     from gittorrent.node.ci_refs import Proof
     from gittorrent.node.ci_service import CiService
     from gittorrent.wire.ci import Answer, Request
 
 MAX_JOBS = 256
-"""Callers at once: a build farm on one machine."""
+"""Callers at once: a build farm on one machine. Beyond it those make room who have most."""
 
 ALIVE_SECONDS = 5.0
 """How often a caller that waits hears that the node is there."""
@@ -88,6 +91,8 @@ class CiSocket:
         service: has the answers.
         is_for_all: whether other users may connect.
         long_requests: how many requests of more than `SHORT_REQUEST` bytes it takes at once.
+        most: callers at once.
+        whose: returns whose a connection is.
     """
 
     def __init__(
@@ -97,9 +102,13 @@ class CiSocket:
         *,
         is_for_all: bool,
         long_requests: int = LONG_REQUESTS,
+        most: int = MAX_JOBS,
+        whose: Callable[[socket.socket], Owner] = owner_of,
     ) -> None:
+        self._whose = whose
         self._listener = LocalListener(path, self._serve, MAX_LINE)
-        self._long = asyncio.Semaphore(long_requests)
+        self._long = FairTurns(long_requests)
+        self._places = Places(most)
         self._service = service
         self._is_for_all = is_for_all
 
@@ -131,15 +140,30 @@ class CiSocket:
         """Stop listening, and hang up on everybody."""
         await self._listener.stop()
 
+    def _enter(self, owner: Owner) -> Place | None:
+        """Take a place for the task at hand; None if all are taken by those who have no more."""
+        task = asyncio.current_task()
+
+        def end() -> None:
+            _log.info("ci-refused", "refused a job: {reason}",
+                      reason="it makes room for another one's, since it has more")  # fmt: skip
+            if task is not None:
+                task.cancel()
+
+        return self._places.enter(owner, end, asyncio.get_running_loop().time())
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # What is written is to be gone before a descriptor follows it.
         writer.transport.set_write_buffer_limits(high=0)
+        owner = self._whose(writer.get_extra_info("socket"))
+        OWNER.set(owner)
+        place = self._enter(owner)
         try:
-            if self._listener.callers > MAX_JOBS:
+            if place is None:
                 writer.write(Hello().encode() + No("it answers too many jobs already").encode())
                 await writer.drain()
                 return
-            await _Job(self._service, reader, writer, self._long).serve()
+            await _Job(self._service, reader, writer, self._long, place).serve()
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             pass  # it has gone, or sleeps
         except ProtocolError as error:
@@ -147,6 +171,8 @@ class CiSocket:
         except Exception:
             _log.exception("failed", "answering a job failed")
         finally:
+            if place is not None:
+                self._places.leave(place)
             writer.close()
 
 
@@ -158,8 +184,10 @@ class _Job:
         service: CiService,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        long: asyncio.Semaphore,
+        long: FairTurns,
+        place: Place,
     ) -> None:
+        self._place = place
         self._service = service
         self._reader = reader
         self._writer = writer
@@ -319,8 +347,10 @@ class _Job:
             await self._writer.drain()
 
     async def _line(self) -> Request | None:
+        self._place.idle_since = asyncio.get_running_loop().time()
         async with asyncio.timeout(IDLE_SECONDS):
             line = await self._reader.readline()
+        self._place.idle_since = None
         return parse_request(line) if line.endswith(b"\n") else None
 
 

@@ -22,6 +22,7 @@ from msgspec import Struct, field
 from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node.ci_flow import BrokenOffError
+from gittorrent.node.ci_owners import OWNER
 from gittorrent.node.http_body import read_body
 from gittorrent.node.http_connections import connection_of
 from gittorrent.node.http_static import caller_of, send_bytes
@@ -143,6 +144,7 @@ class HttpCi:
         except (ProtocolError, TimeoutError) as error:
             return _text(str(error) or "the request did not come in time", 400)
         connection.is_served()
+        OWNER.set(("fleet", signed.member, "", ""))
         if path == MEMBER_PATH and request.method == "GET":
             return self._member(signed)
         if path == REFS_PATH and request.method == "POST":

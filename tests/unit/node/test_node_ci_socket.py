@@ -102,3 +102,55 @@ def test_long_requests_take_turns_and_short_ones_do_not_wait(path: Path) -> None
             await node.stop()
 
     asyncio.run(scene())
+
+
+def test_one_job_keeps_no_other_one_out(path: Path) -> None:
+    owners = [("user 1", "a", "1", "1")] * 4 + [("user 1", "a", "2", "2")]
+
+    async def scene() -> None:
+        path.parent.mkdir(mode=0o700)
+        waiting = iter(owners)
+        service = cast("CiService", Service())
+        node = CiSocket(path, service, is_for_all=False, most=4, whose=lambda _: next(waiting))
+        assert await node.start()
+        try:
+            first = [await Job.begin(path) for _ in range(4)]
+            second = await Job.begin(path)
+            await second.ask(SHORT)
+            assert await first[0].reader.read() == b""  # it goes to its server
+            for job in first[1:]:
+                await job.ask(SHORT)
+            for job in (*first, second):
+                job.writer.close()
+        finally:
+            await node.stop()
+
+    asyncio.run(scene())
+
+
+def test_one_job_does_not_hold_all_long_requests(path: Path) -> None:
+    owners = [("user 1", "a", "1", "1")] * 2 + [("user 1", "a", "2", "2")]
+
+    async def scene() -> None:
+        path.parent.mkdir(mode=0o700)
+        waiting = iter(owners)
+        node = CiSocket(
+            path,
+            cast("CiService", Service()),
+            is_for_all=False,
+            long_requests=2,
+            whose=lambda _: next(waiting),
+        )
+        assert await node.start()
+        try:
+            slow, slower, other = [await Job.begin(path) for _ in range(3)]
+            for job in (slow, slower):
+                job.writer.write(FetchLine(len(LONG)).encode() + LONG[:-1])  # one byte is to come
+                await job.writer.drain()
+            await other.ask(LONG)
+            for job in (slow, slower, other):
+                job.writer.close()
+        finally:
+            await node.stop()
+
+    asyncio.run(scene())

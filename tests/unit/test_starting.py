@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,51 @@ def test_interrupted_imports_leave_no_traceback(start: str, imported: str) -> No
         [sys.executable, "-c", PROGRAM, start, imported], capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+CALLING = """
+import os, sys
+import gittorrent.startup
+gittorrent.startup.prepare()
+sys.stdout.write("out"), sys.stderr.write("err")
+with open(os.environ["NOTE"], "w") as note:
+    print(os.open(os.devnull, os.O_RDONLY) > 2, all(map(os.get_inheritable, range(3))), file=note)
+"""
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)])
+def test_standard_streams_that_the_caller_closed_are_open(
+    tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    """Files would get their numbers, and be written to in their stead."""
+    note = tmp_path / "note"
+    words = " ".join(f"{number}>&-" for number in closed)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -c "$1" {words}', sys.executable, CALLING],
+        capture_output=True,
+        env={**os.environ, "NOTE": str(note)},
+        check=False,
+    )
+    expected = (b"" if 1 in closed else b"out", b"" if 2 in closed else b"err")
+    assert (done.returncode, done.stdout, done.stderr) == (0, *expected)
+    assert note.read_text() == "True True\n"
+
+
+def test_paths_are_in_utf_8_whatever_the_locale_says() -> None:
+    program = """
+import sys
+print(sys.getfilesystemencoding())
+from gittorrent.startup import prepare
+prepare()
+print(sys.argv[1:])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "caf\u00e9", b"\xff"],
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        check=True,
+    )
+    assert done.stdout.decode().splitlines() == ["ascii", "utf-8", "['caf\u00e9', '\\udcff']"]
 
 
 COLLECTING = """

@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # even `typing` takes a moment
 
 def main() -> NoReturn:
     """Run the command line."""
+    from gittorrent.startup import prepare
+
+    prepare()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     import gc

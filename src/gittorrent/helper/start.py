@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # even `typing` takes a moment
 
 def main() -> NoReturn:
     """Run as git's remote helper."""
+    from gittorrent.startup import prepare
+
+    prepare()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Nobody wants a traceback of imports; what is worth cleaning up comes after them.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

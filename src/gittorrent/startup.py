@@ -1,0 +1,38 @@
+"""What a process needs before it does anything: its standard streams, and UTF-8.
+
+Daemons and job runners start programs with some of the first three file descriptors closed. The
+next file or socket that is opened then gets one of these numbers, and what is meant for the
+terminal goes into it, or into a program that inherits it; and Python has no ``sys.stderr`` to write
+to. Git opens them at its start, too.
+
+Git's output and the node's database name paths in UTF-8, with surrogates for bytes that are none
+(PEP 383). Python takes such a name for a path only where it has the same idea of names of files,
+which in some locales it has not.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_NAMES = ("stdin", "stdout", "stderr")
+
+
+def prepare() -> None:
+    """Open the standard streams that are closed, and see to it that paths are in UTF-8.
+
+    To be called before anything else is opened or read. May begin the program anew.
+    """
+    for number, name in enumerate(_NAMES):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Those below are open, so this is the lowest number that is free.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 (this program)

@@ -86,6 +86,21 @@ def test_options_of_git_before_the_url(project_node: Served, tmp_path: Path, git
     assert gitcmd.text(clone, "remote") == "up"
 
 
+@pytest.mark.parametrize("git", GITS)
+def test_a_clone_whose_path_has_a_line_feed(
+    project_node: Served, project: Carried, tmp_path: Path, git: str
+) -> None:
+    user = somebody(tmp_path / "line\nfeed", git)
+    url = url_of(project_node)
+    for words in (["git", "clone"], ["gittorrent", "clone"]):
+        clone = user.root / words[0]
+        done = user.run(*words, url, clone).ok()
+        assert "unexpectedly" not in done.err
+        assert not list((clone / ".git/objects/pack").glob("*.keep"))
+    user.gittorrent("mirror", pinned(project_node, project), "--once").ok()
+    user.gittorrent("verify", "project").ok()
+
+
 @pytest.mark.parametrize("form", ["git", "http", "slash", "prefixed", "upper", "scheme"])
 def test_every_form_of_url_is_pinned(
     project_node: Served, project: Carried, person: Person, form: str

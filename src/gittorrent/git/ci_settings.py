@@ -59,7 +59,7 @@ def _known_by_helpers(url: str) -> str:
         said["username"] = parts.username
     text = "".join(f"{name}={value}\n" for name, value in said.items()) + "\n"
     answer = _git(["credential", "fill"], text, {"GIT_TERMINAL_PROMPT": "0"})
-    found = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+    found = dict(line.split("=", 1) for line in answer.split("\n") if "=" in line)
     if "username" not in found or "password" not in found:
         return ""
     return encode_basic(found["username"], found["password"])

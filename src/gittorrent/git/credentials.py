@@ -130,7 +130,7 @@ def _path(url: str) -> str:
 
 def _fill(url: str) -> Login:
     said = _run("fill", _question(url))
-    found = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    found = dict(line.split("=", 1) for line in said.split("\n") if "=" in line)
     if "username" not in found or "password" not in found:
         raise NoLoginError(
             f"{url} asks who you are, and git knows no name and password for it",

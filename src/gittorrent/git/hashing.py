@@ -7,6 +7,7 @@ takes longer than hashing them.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from gittorrent.ids import Oid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat
@@ -46,7 +48,7 @@ def hash_objects(
         for number, content in enumerate(contents):
             path = folder / str(number)
             path.write_bytes(content)
-            paths.append(f"{path}\n")
+            paths.append(_quoted(path))
         out = git.run(
             "hash-object",
             "-t",
@@ -54,9 +56,17 @@ def hash_objects(
             *options,
             "--no-filters",
             "--stdin-paths",
-            stdin="".join(paths).encode(),
+            stdin=b"".join(paths),
         )
     return [Oid(line) for line in out.decode("ascii").split()]
+
+
+def _quoted(path: Path) -> bytes:
+    """Return a path as git reads one from a line, whatever is in it."""
+    name = os.fsencode(path)
+    for plain, escaped in ((b"\\", b"\\\\"), (b'"', b'\\"'), (b"\n", b"\\n")):
+        name = name.replace(plain, escaped)
+    return b'"' + name + b'"\n'
 
 
 def hash_packed(

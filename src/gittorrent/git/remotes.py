@@ -42,7 +42,8 @@ def remote_urls(git_dir: Path) -> list[tuple[str, str]]:
     found = []
     for name in ordered:
         said = git.run("remote", "get-url", "--all", "--", name)
-        found += [(name, url) for url in said.decode("utf-8", "surrogateescape").splitlines()]
+        urls = said.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+        found += [(name, url) for url in urls]
     return found
 
 

@@ -53,6 +53,29 @@ def find_repository(path: Path) -> FoundRepository:
     Raises:
         NotARepositoryError: there is none, or git does not trust its owner.
     """
+    bare, name, places = _ask(
+        path,
+        "--is-bare-repository",
+        "--show-object-format",
+        "--absolute-git-dir",
+        "--git-common-dir",
+    ).split("\n", 2)
+    own, common, *more = places.removesuffix("\n").split("\n")
+    if more:  # a line feed in a path
+        own = _ask(path, "--absolute-git-dir").removesuffix("\n")
+        common = places.removesuffix("\n")[len(own) + 1 :]
+    git_dir = Path(own)
+    common_dir = Path(path, common).resolve()
+    if common_dir != git_dir.resolve():
+        git_dir = common_dir
+    refused = refusal(git_dir)
+    if refused is not None:  # for what it borrows: git itself refuses it for what is its own
+        raise NotARepositoryError(str(refused), hint=refused.hint)
+    return FoundRepository(git_dir.resolve(), bare == "true", OBJECT_FORMATS[name])
+
+
+def _ask(path: Path, *what: str) -> str:
+    """Return what ``git rev-parse`` says of a repository."""
     words = [
         executable(),
         # Whoever calls this was told of the repository, so it is named and not come upon.
@@ -61,10 +84,7 @@ def find_repository(path: Path) -> FoundRepository:
         "-C",
         str(path),
         "rev-parse",
-        "--absolute-git-dir",
-        "--git-common-dir",
-        "--is-bare-repository",
-        "--show-object-format",
+        *what,
     ]
     try:
         done = subprocess.run(
@@ -77,15 +97,7 @@ def find_repository(path: Path) -> FoundRepository:
         raise NotARepositoryError(f"cannot look into {path}: {error}") from error
     if done.returncode != 0:
         raise _no_repository(path, done.stderr.decode(errors="replace"))
-    own, common, bare, name = done.stdout.decode("utf-8", "surrogateescape").splitlines()
-    git_dir = Path(own)
-    common_dir = Path(path, common).resolve()
-    if common_dir != git_dir.resolve():
-        git_dir = common_dir
-    refused = refusal(git_dir)
-    if refused is not None:  # for what it borrows: git itself refuses it for what is its own
-        raise NotARepositoryError(str(refused), hint=refused.hint)
-    return FoundRepository(git_dir.resolve(), bare == "true", OBJECT_FORMATS[name])
+    return done.stdout.decode("utf-8", "surrogateescape")
 
 
 def _no_repository(path: Path, said: str) -> NotARepositoryError:

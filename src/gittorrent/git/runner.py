@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -53,10 +54,16 @@ def _failure_in(said: str) -> str:
     return "\n".join(found) or said
 
 
+_LOCK = re.compile("Unable to create '(.+\\.lock)': File exists")
+"""What git says of a lock that another one has; what to do follows on lines that are left out."""
+
+
 def _way_out(said: str, where: str) -> str:
     """Return what to do where git says that a disk is full, or that it may not use files."""
     if any(words in said for words in _FULL):
         return FULL_HINT
+    if (found_lock := _LOCK.search(said)) is not None:
+        return f"another git works there, or was killed: if none does, remove {found_lock[1]}"
     if not any(words in said for words in ("ermission", "Read-only file system")):
         return ""
     git_dir = Path(where)

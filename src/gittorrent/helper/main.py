@@ -195,7 +195,9 @@ class Helper:
         self._reporter.close()
         if proved and self._fetcher.locked is not None:
             # Knowing the pack, git looks for the tips in it instead of walking the history again.
-            _say(f"lock {self._fetcher.locked}")
+            # Git is where this is; a name with a line feed could not be said.
+            locked = str(self._fetcher.locked)
+            _say(f"lock {locked if chr(10) not in locked else os.path.relpath(locked)}")
         if proved and self._options.check_connectivity:
             _say("connectivity-ok")
         _say("")

@@ -16,6 +16,7 @@ from gittorrent.errors import LocalError
 from gittorrent.git import environment, history, packs, refs, scratch
 from gittorrent.git.hashing import hash_objects, tree_content
 from gittorrent.git.reader import ObjectReader
+from gittorrent.git.remotes import remote_urls
 from gittorrent.git.repository import (
     NotARepositoryError,
     UnsuitableRepositoryError,
@@ -393,6 +394,28 @@ def test_finding_repositories(tmp_path: Path) -> None:
     assert find_repository(link).git_dir == (work / ".git").resolve()
 
 
+@pytest.mark.parametrize("folder", ["a\nb", "a\n", "\n", "a\u2028b", "a\x85b", "a\rb"])
+def test_paths_may_have_ends_of_lines_in_them(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder
+    bare = create_bare(place / "bare.git", SHA1).directory
+    assert find_repository(bare).git_dir == bare.resolve()
+    work = place / "work"
+    gitcmd.git(place, "init", "-q", "work")
+    gitcmd.git(work, "commit", "-q", "--allow-empty", "-m", "x")
+    gitcmd.git(work, "worktree", "add", "-q", str(tmp_path / "other"))
+    for path in (work, tmp_path / "other"):
+        assert find_repository(path).git_dir == (work / ".git").resolve()
+
+
+def test_locks_of_others_are_named(tmp_path: Path) -> None:
+    git = create_bare(tmp_path / "x.git", SHA1)
+    lock = git.directory / "packed-refs.lock"
+    lock.touch()
+    with pytest.raises(GitError) as raised:
+        git.run("pack-refs", "--all")
+    assert raised.value.hint.endswith(f"remove {lock}")
+
+
 def test_what_is_no_repository(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
@@ -503,3 +526,11 @@ def test_an_index_that_was_given_up_is_never_finished(tmp_path: Path) -> None:
     with pytest.raises(GitError, match="stopped") as caught:
         process.finish()
     assert caught.value.is_own_trouble
+
+
+def test_urls_of_remotes_end_where_git_ends_them(tmp_path: Path) -> None:
+    git = create_bare(tmp_path / "x.git", SHA1)
+    url = "gittorrent://host/a\u2028b\x85c.git"
+    git.run("remote", "add", "origin", url)
+    git.run("config", "--add", "remote.origin.url", "git://other/")
+    assert remote_urls(git.directory) == [("origin", url), ("origin", "git://other/")]

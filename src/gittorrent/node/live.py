@@ -417,6 +417,8 @@ class Live:
         former = live.seen
         if seen is not None:
             live.seen = seen
+            if seen.log is None:  # moved or removed: the catalogue lets it go, or finds it again
+                return
             if former is None or seen.log != former.log:
                 await live.repository.look_again()
                 live.keeper.look()

@@ -175,6 +175,19 @@ def test_what_another_process_did_to_a_log_is_noticed(
     play(some, tmp_path / "home", work)
 
 
+def test_a_repository_that_is_moved_disturbs_nobody(some: list[Carried], tmp_path: Path) -> None:
+    async def work(live: Live, catalogue: CountingCatalogue, threads: CountingThreads) -> None:
+        del catalogue, threads
+        place = some[0].layout.git_dir
+        away = place.with_name("away.git")
+        place.rename(away)
+        await live.look()
+        away.rename(place)
+        await live.look()
+
+    play(some, tmp_path / "home", work)
+
+
 def test_a_keeper_that_is_named_meanwhile_begins(
     some: list[Carried], tmp_path: Path, key: Signer
 ) -> None:

@@ -11,6 +11,7 @@ else, so whatever is printed goes through `gittorrent.printable` once more.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import shutil
@@ -24,7 +25,7 @@ from gittorrent.printable import Screening, paragraph, printable, screened
 from gittorrent.sizes import show_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gittorrent.errors import GitTorrentError
     from gittorrent.store.processes import DownloadFigures, MirrorFigures
@@ -52,8 +53,23 @@ class ScreenedStream(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Write text, with escapes for what is not to be seen."""
-        super().write(screened(text))
+        with self._named():
+            super().write(screened(text))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._named():
+            super().flush()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say in an error which stream could not be written to: no other file has its name."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = self.name
+            raise
 
 
 def screen_streams() -> None:

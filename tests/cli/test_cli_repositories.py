@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from gittorrent.ids import RepositoryId
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.store.database import CarriedRow
 from support import bulk, nodes
-from support.programs import Person, serve, somebody
+from support.programs import GITS, Person, serve, somebody
 
 ID = RepositoryId("a" * 51 + "q")
 OTHER = RepositoryId("b" * 51 + "q")
@@ -82,6 +83,60 @@ def test_a_directory_comes_before_a_name_where_it_can_be_meant(
     done = owner.gittorrent(*words).ok()
     assert json.loads(done.out)["path"] == str(other)
     assert json.loads(done.out)["repository_id"] != published
+
+
+@pytest.mark.parametrize("git", GITS)
+def test_where_none_is_named_git_dir_counts_as_for_git(
+    tmp_path: Path, owner: Person, published: str, git: str
+) -> None:
+    person = replace(owner, git_program=git)
+    other = bulk.make_small(tmp_path / "other.git")
+    git_dir = f"--git-dir={tmp_path / 'project.git'}"
+    for command in (["log"], ["verify"], ["tidy"], ["reel", "show"], ["policy", "show"]):
+        person.git(git_dir, "torrent", *command, cwd=other).ok()
+        person.gittorrent(*command, cwd=other).failed(2, "not published")
+    done = person.git(git_dir, "torrent", "publish", "--json", cwd=other).ok()
+    assert json.loads(done.out)["repository_id"] == published
+    # A repository that is named counts before that.
+    done = person.git(git_dir, "torrent", "publish", other, "--new-repository", "--json").ok()
+    assert json.loads(done.out)["path"] == str(other)
+
+
+@pytest.mark.parametrize("command", [["publish"], ["log"], ["seed"], ["verify"]], ids=" ".join)
+def test_what_names_no_repository_here(owner: Person, command: list[str]) -> None:
+    work = bulk.make_small(owner.root / "here.git")
+    owner.gittorrent(*command, "", cwd=work).failed(2, "name is empty")
+    owner.gittorrent(*command, "http://host/p.git").failed(2, "http://host/p.git is a URL")
+
+
+def test_a_directory_that_is_gone(owner: Person) -> None:
+    script = 'mkdir gone && cd gone && rmdir ../gone && gittorrent "$@"'
+    for words in (["publish"], ["log"], ["publish", "sub"]):
+        done = owner.run("/bin/sh", "-c", script, "sh", *words)
+        done.failed(7, "the current directory is not there any more")
+
+
+def test_a_result_that_cannot_be_written(owner: Person) -> None:
+    for words in ("status", "status --json", "--help"):
+        done = owner.run("/bin/sh", "-c", f"gittorrent {words} >/dev/full")
+        done.failed(7, "cannot write to standard output: No space left on device")
+        assert "hint" not in done.err
+
+
+def test_a_mirror_that_is_damaged_can_be_had_anew(
+    owner: Person, published: str, tmp_path: Path
+) -> None:
+    operator = somebody(tmp_path / "operator")
+    with serve(owner) as node:
+        operator.gittorrent("mirror", node.url(repository=published), "--once").ok()
+    pack = max(
+        (operator.node / "repositories/project.git/objects/pack").glob("*.pack"),
+        key=lambda path: path.stat().st_size,
+    )
+    pack.chmod(0o600)
+    pack.write_bytes(pack.read_bytes()[:-30] + bytes(30))
+    said = operator.gittorrent("verify", "project").failed(1, "gittorrent remove project").err
+    assert "gittorrent mirror gittorrent://" in said
 
 
 def test_serving_by_name(owner: Person, published: str) -> None:

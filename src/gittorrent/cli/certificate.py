@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.output import count, json_option, print_json
-from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.repositories import REPOSITORY, repository_at_hand
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository, read_config
 from gittorrent.git.runner import Git
@@ -31,7 +31,7 @@ SPARE_OPTIONS = 8
 
 
 @click.command()
-@click.argument("repository", type=REPOSITORY, default=".")
+@click.argument("repository", type=REPOSITORY, default=repository_at_hand)
 @click.option(
     "--key",
     metavar="KEY",

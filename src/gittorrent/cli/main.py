@@ -18,7 +18,7 @@ import click
 
 from gittorrent import __version__
 from gittorrent.cli.manual import how_to_read
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.interruptions import PROCESS
 from gittorrent.permissions import explain_local_error
 from gittorrent.terminal import complain, screen_streams
@@ -143,17 +143,35 @@ def main(command: click.Command = gittorrent) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(PROCESS.status)
     except (_ReaderGone, BrokenPipeError):
-        # No failure of ours. What is still buffered must not fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()  # no failure of ours
         sys.exit(0)
     except GitTorrentError as error:
         _fail(error)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not _has_directory():
+            hint = "go to one that is"
+            _fail(LocalError("the current directory is not there any more", hint=hint))
+        if error.filename == sys.stdout.name:
+            _say_no_more()
+            _fail(LocalError(f"cannot write to standard output: {error.strerror}"))
         trouble = explain_local_error(error)
         if trouble is None:
             raise
         _fail(trouble)
     sys.exit(0)
+
+
+def _say_no_more() -> None:
+    """Let what is still buffered not fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _has_directory() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 (what is asked is whether there is one)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _fail(error: GitTorrentError) -> NoReturn:

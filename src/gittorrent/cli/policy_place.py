@@ -19,7 +19,7 @@ from msgspec import Struct
 from gittorrent.cli.bare_copy import recorded_copy
 from gittorrent.cli.new_repository import own_logs
 from gittorrent.cli.news import take_news
-from gittorrent.cli.repositories import CARRIED_REPOSITORY
+from gittorrent.cli.repositories import CARRIED_REPOSITORY, repository_at_hand
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import find_repository, read_config
 from gittorrent.repository.carried import ORIGIN, Carried
@@ -63,7 +63,7 @@ repository_option = click.option(
     "-r",
     "--repository",
     type=CARRIED_REPOSITORY,
-    default=".",
+    default=repository_at_hand,
     metavar="REPOSITORY",
     help="The repository; by default the one of this directory.",
 )
@@ -82,7 +82,7 @@ def takes_repository(command: Callable[..., None]) -> Callable[..., None]:
             raise UsageError(
                 "the repository is named twice", hint="name it as an argument or with -r, not both"
             )
-        found = repository or option or CARRIED_REPOSITORY.convert(".", None, None)
+        found = repository or option or CARRIED_REPOSITORY.convert(repository_at_hand(), None, None)
         command(repository=found, **others)
 
     told = click.argument("repository", type=CARRIED_REPOSITORY, required=False)(told)

@@ -14,7 +14,7 @@ from gittorrent.cli.news import offline_option, take_news
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
 from gittorrent.cli.published import published_json, require_together, show_published
 from gittorrent.cli.push_hook import see_to_pushes
-from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.repositories import REPOSITORY, repository_at_hand
 from gittorrent.cli.running_node import served_at
 from gittorrent.cli.signer import KeyOptions, choose_signer
 from gittorrent.cli.signing_clock import signing_clock
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("repository", type=REPOSITORY, default=".")
+@click.argument("repository", type=REPOSITORY, default=repository_at_hand)
 @click.option("--name", metavar="NAME", help="Name to serve it under; later on: rename it to NAME.")
 @click.option(
     "--key",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gittorrent.cli.output import count, json_option, print_json
-from gittorrent.cli.repositories import CARRIED_REPOSITORY
+from gittorrent.cli.repositories import CARRIED_REPOSITORY, repository_at_hand
 from gittorrent.repository.carried import open_carried
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def reel() -> None:
 
 
 @reel.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@click.argument("repository", type=CARRIED_REPOSITORY, default=repository_at_hand)
 @json_option
 def show(repository: Path, as_json: bool) -> None:
     """Print the manifests of a carried repository's reels, in order of the push they end at.

@@ -37,6 +37,15 @@ else:
     _PathParameter = click.ParamType  # not generic before click 8.2
 
 
+def repository_at_hand() -> str:
+    """Return the repository that is meant where none is named.
+
+    As for git, that of ``git --git-dir``, or of the hook that this runs in, comes before that of
+    the current directory.
+    """
+    return os.environ.get("GIT_DIR") or "."
+
+
 def resolve_carried(text: str, rows: Iterable[CarriedRow]) -> CarriedRow | None:
     """Return the carried repository that a name or a repository id stands for; None if none does.
 
@@ -100,10 +109,16 @@ def way_out(row: CarriedRow) -> str:
     )
 
 
-def way_out_of_damage(row: CarriedRow) -> str:
-    """Return what to do about a carried repository whose own records are lost or damaged."""
-    if row.role == MIRROR:
-        return f"'gittorrent remove {row.name}' and 'gittorrent mirror {row.source}' get it anew"
+def advice_on_damage(role: str, name: str, source: str) -> str:
+    """Return what to do about a carried repository that is damaged.
+
+    Args:
+        role: of this node for it.
+        name: as it is served.
+        source: URL that it is mirrored from.
+    """
+    if role == MIRROR:
+        return f"'gittorrent remove {name}' and 'gittorrent mirror {source}' get it anew"
     return "'gittorrent adopt URL_OF_A_MIRROR' goes on with what a mirror has, if you have its key"
 
 
@@ -131,6 +146,14 @@ class RepositoryArgument(_PathParameter):
         del param, ctx
         text = os.fspath(value)
         path = Path(text)
+        if not text:
+            raise UsageError("the repository's name is empty", hint="'.' is the current directory")
+        if "://" in text and not path.exists():
+            raise UsageError(
+                f"{text} is a URL, and this is about repositories on this machine",
+                hint="'gittorrent status' shows those that are carried here; to get one there are"
+                " 'gittorrent mirror URL' and 'git clone URL'",
+            )
         if _is_path(text) or (path.is_dir() and not (self._is_carried and not _carries(path))):
             if self._is_carried and _carries(path):
                 _recognise(path)

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gittorrent.cli.output import UnpublishedRef, count, list_unpublished
-from gittorrent.cli.repositories import way_out, way_out_of_damage
+from gittorrent.cli.repositories import advice_on_damage, way_out
 from gittorrent.errors import GitTorrentError
 from gittorrent.push.history import awaited
 from gittorrent.push.object import PushKind
@@ -135,7 +135,12 @@ def look_at(
     except (GitTorrentError, OSError) as error:
         # One that cannot be read must not hide all the others.
         role = f"{row.role} (damaged)"
-        return replace(status, role=role, problem=str(error), way_out=way_out_of_damage(row))
+        return replace(
+            status,
+            role=role,
+            problem=str(error),
+            way_out=advice_on_damage(row.role, row.name, row.source),
+        )
 
 
 def _look_inside(

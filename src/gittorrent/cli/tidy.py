@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gittorrent.cli.repositories import CARRIED_REPOSITORY
+from gittorrent.cli.repositories import CARRIED_REPOSITORY, repository_at_hand
 from gittorrent.repository.carried import open_carried
 from gittorrent.repository.housekeeping import tidy_up
 from gittorrent.store.home import named_home
@@ -15,7 +15,7 @@ from gittorrent.store.snapshot import remove_stale
 
 
 @click.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@click.argument("repository", type=CARRIED_REPOSITORY, default=repository_at_hand)
 def tidy(repository: Path) -> None:
     """Repack a carried repository now and refresh its bitmap; loses nothing.
 

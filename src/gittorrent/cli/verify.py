@@ -18,7 +18,7 @@ from gittorrent.cli.output import (
     print_json,
     quiet_option,
 )
-from gittorrent.cli.repositories import CARRIED_REPOSITORY
+from gittorrent.cli.repositories import CARRIED_REPOSITORY, advice_on_damage, repository_at_hand
 from gittorrent.git.refused import own_refusal
 from gittorrent.git.repository import find_repository, git_directory_of
 from gittorrent.printable import paragraph
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("repository", type=CARRIED_REPOSITORY, default=".")
+@click.argument("repository", type=CARRIED_REPOSITORY, default=repository_at_hand)
 @click.option(
     "--pending", is_flag=True, help="Only check indexes that a clone took as they were signed."
 )
@@ -121,6 +121,10 @@ def _say_result(carried: Carried, result: Verification, *, quiet: bool) -> None:
         click.echo(paragraph(f"{finding.subject}: {finding.problem}"), err=True)
     if quiet:
         return
+    if result.findings:
+        info = carried.info
+        hint = advice_on_damage(info.role, info.name, info.source)
+        click.echo(f"hint: {paragraph(hint)}", err=True)
     verdict = "all is well" if not result.findings else count(len(result.findings), "finding")
     click.echo(
         f"{verdict}: {count(result.entries, 'log entry')}, {count(result.refs, 'ref')},"

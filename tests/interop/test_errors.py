@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,27 @@ def greeter(greeting: bytes) -> Iterator[int]:
 
 def test_unknown_host(person: Person) -> None:
     url = "gittorrent://no-such-host.invalid/project.git"
-    clone(person, url, 3, "cannot find host no-such-host.invalid")
+    clone(person, url, 3, "cannot find host no-such-host.invalid: name or service not known")
     clone(person, "gittorrent::http://no-such-host.invalid/p.git", 3, "no-such-host.invalid")
+
+
+def test_a_web_server_that_asks_who_calls(person: Person) -> None:
+    class Asking(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="all"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Asking) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"gittorrent::http://127.0.0.1:{server.server_port}/p.git"
+            clone(person, url, 6, "answers 401", "over https alone")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_repository_not_carried(project_node: Served, person: Person) -> None:
@@ -377,7 +397,7 @@ def test_unfit_names_and_patterns(person: Person, tmp_path: Path) -> None:
         done.failed(done.status)
         assert done.status in (2, 5), (name, done)
     done = person.gittorrent("publish", origin, "--new-key", "--refs", "notes")
-    done.failed(2, "'notes'", "refs/notes/*")
+    done.failed(2, "'notes'", "refs/heads/*")
     done = person.gittorrent("publish", origin, "--new-key", "--refs", "refs/gittorrent/*")
     done.failed(2)
 

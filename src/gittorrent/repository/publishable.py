@@ -56,7 +56,7 @@ def list_selected(carried: Carried, patterns: tuple[str, ...]) -> bytes:
             RefPattern(pattern.encode("utf-8", "surrogateescape"))
         except PolicyError as error:
             raise NothingPublishableError(
-                f"cannot publish {pattern!r}: {error}", hint="write it as refs/notes/*"
+                f"cannot publish {pattern!r}: {error}", hint=error.hint
             ) from error
     return list_sound_refs(carried.git, *(pattern.removesuffix("/*") for pattern in patterns))
 

@@ -9,6 +9,7 @@ newer program is refused.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from importlib import resources
@@ -22,7 +23,7 @@ from gittorrent.durable import locked_directory
 from gittorrent.errors import FULL, LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.ownership import make_private
-from gittorrent.permissions import denied_at
+from gittorrent.permissions import PermissionDeniedError, denied_at
 from gittorrent.swarm.fair_shares import fair_shares
 from gittorrent.wire.limits import MAX_VALID_SECONDS
 from gittorrent.wire.mirrorlist import MirrorState
@@ -129,6 +130,9 @@ class RememberedMirror(Struct, frozen=True):
 
 INFO_FILE = "gittorrent/repository.json"
 """What every carried repository has in its git directory; without it, nobody can go on with it."""
+
+MAX_PATH = 500
+"""Bytes of the database's path: SQLite takes 512, with what it adds for its journals."""
 
 MAX_REMEMBERED = 32
 """Mirrors remembered of one repository: more than are ever asked."""
@@ -534,7 +538,15 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
 def _cannot_use(path: Path, error: sqlite3.DatabaseError | OSError) -> LocalError:
     denied = denied_at(path, reading=False)
     if denied is not None:
-        return denied
+        hint = f"{denied.hint}; GITTORRENT_HOME names another place for it"
+        return PermissionDeniedError(str(denied), hint=hint)
+    length = len(os.fsencode(path.absolute()))
+    if length > MAX_PATH:
+        return LocalError(
+            f"{path} cannot be used as database: its path has {length} bytes, and SQLite takes"
+            f" {MAX_PATH}",
+            hint="set GITTORRENT_HOME to a shorter one",
+        )
     hint = "move it away; what repositories hold is not lost with it"
     if isinstance(error, OSError):
         is_full = error.errno in FULL

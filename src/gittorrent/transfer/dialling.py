@@ -105,7 +105,7 @@ async def connect(
         found = await look_up(endpoint.host, endpoint.port, client_timeouts.look_up)
     except OSError as error:
         raise CannotConnectError(
-            f"cannot find host {endpoint.host}: {error}", hint=CHECK_HINT
+            f"cannot find host {endpoint.host}: {why_not_found(error)}", hint=CHECK_HINT
         ) from error
     reason = "it has no address"
     wanted = []
@@ -184,12 +184,18 @@ async def judged_addresses(
     try:
         found = await look_up(endpoint.host, endpoint.port, client_timeouts.look_up)
     except OSError as error:
-        raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
+        why = why_not_found(error)
+        raise CannotConnectError(f"cannot find host {endpoint.host}: {why}") from error
     addresses = dict.fromkeys(str(address[0]) for *_, address in found)
     allowed = [each for each in addresses if may_contact(address_class(each), trusted)]
     if not allowed:
         raise CannotConnectError(f"{endpoint.url} is where strangers may not send us to")
     return allowed[:MAX_ADDRESSES]
+
+
+def why_not_found(error: OSError) -> str:
+    """Say in plain words why looking up a host failed; resolvers have numbers of their own."""
+    return (error.strerror or str(error) or "no answer").lower()
 
 
 def why_not_connected(error: OSError) -> str:

@@ -23,8 +23,9 @@ from gittorrent.transfer.dialling import (
     NotCarriedThereError,
     hint_for,
     why_not_connected,
+    why_not_found,
 )
-from gittorrent.transfer.http_client import HttpClient, open_client
+from gittorrent.transfer.http_client import UNAUTHORIZED, HttpClient, open_client
 from gittorrent.transfer.http_log import fetch_log
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
@@ -277,6 +278,11 @@ async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
         ):
             if answer.status == 404:
                 raise NotCarriedThereError(endpoint, "there is no mirror-list")
+            if answer.status == UNAUTHORIZED:
+                raise NotAMirrorError(
+                    f"{url} answers {answer.status}: it wants to know who asks",
+                    hint="a name and a password go over https alone, to a server that you named",
+                )
             if answer.status != 200:
                 raise NotAMirrorError(f"{url} answers {answer.status}")
             return parse_text(await _read_list(answer))
@@ -307,7 +313,7 @@ def _unreachable(endpoint: Endpoint, error: BaseException) -> CannotConnectError
         web = replace(endpoint, scheme="http").url
         hint = f"if it is the HTTP port of a node, the URL is gittorrent::{web}"
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
-        why = f"cannot find host {endpoint.host}: {error.os_error}"
+        why = f"cannot find host {endpoint.host}: {why_not_found(error.os_error)}"
     elif isinstance(error, aiohttp.ClientConnectorError):
         why = why_not_connected(error.os_error)
     elif isinstance(error, aiohttp.ServerDisconnectedError):

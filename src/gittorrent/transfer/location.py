@@ -114,6 +114,8 @@ def parse_location(url: str) -> Location:
     scheme = schemes.get(parts.scheme)
     if scheme is None:
         raise _other_form(url, parts.scheme)
+    if port == 0:
+        raise LocationError(f"{url!r}: nobody listens at port 0", hint=f"write {_FORMS}")
     if any(ord(c) < 0x21 or ord(c) == 0x7F for c in plain):
         raise LocationError(f"{url!r} is no gittorrent URL", hint=f"write {_FORMS}")
     if parts.query or parts.fragment or parts.password is not None:

@@ -17,7 +17,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.git import environment, family
 from gittorrent.git.ssh_command import ssh_words
 from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.dialling import CannotConnectError, read_list
+from gittorrent.transfer.dialling import CannotConnectError, read_list, why_not_found
 from gittorrent.transfer.git_mirror import begin_conversation
 from gittorrent.transfer.mirror import NoConversationError
 from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
@@ -176,4 +176,5 @@ def _own_address(endpoint: Endpoint) -> str:
             sock.connect(there)
             return str(sock.getsockname()[0])
     except OSError as error:
-        raise CannotConnectError(f"cannot find host {endpoint.host}: {error}") from error
+        why = why_not_found(error)
+        raise CannotConnectError(f"cannot find host {endpoint.host}: {why}") from error

@@ -258,3 +258,11 @@ def test_the_nodes_name_stays(tmp_path: Path) -> None:
     assert Home(tmp_path).node_id() == name
     assert Home(tmp_path).node_id() == (tmp_path / "node-id").read_text().strip()
     assert [path.name for path in tmp_path.iterdir()] == ["node-id"]
+
+
+def test_a_path_that_is_too_long_for_sqlite_is_named(tmp_path: Path) -> None:
+    home = tmp_path.joinpath(*["d" * 200] * 3)
+    home.mkdir(parents=True)
+    with pytest.raises(LocalError, match="its path has") as raised:
+        Database(home / "node.sqlite")
+    assert "GITTORRENT_HOME" in raised.value.hint

@@ -35,6 +35,11 @@ def test_slashes_alone_name_no_repository(url: str) -> None:
         parse_location(url)
 
 
+def test_port_0_is_not_the_usual_one() -> None:
+    with pytest.raises(LocationError, match="port 0"):
+        parse_location("gittorrent://host:0/p.git")
+
+
 @pytest.mark.parametrize(
     ("url", "for_git"),
     [

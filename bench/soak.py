@@ -5,7 +5,8 @@ push with stock git at mirrors drawn by lot, some at once and against each other
 delete and merge; the owner publishes. Meanwhile nodes are ended, killed, left away for a while and
 started again, the network is divided and joined, and clocks are moved by minutes, days and months.
 Then clocks are right again, all run, and must come to the same: everything final, nothing lost,
-nothing left over, no more memory and descriptors than before.
+nothing left over, no more memory and descriptors than before. The clock of the origin, whose node
+is the keeper, leaps 40 days ahead now and then: nothing that it signs may be dated ahead.
 
 Some mirrors are never ended and have right clocks: what they use after ten minutes and at the end
 says how nodes grow. Ends with 1 when something does not hold, and says what. The seed is printed,
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING
 
 import netns
 from frame import RESULTS, BenchError, machine, refresh, say, table
-from soak_end import broken, complaints, left_over, lost, wait_until_current
+from soak_end import broken, complaints, dated_ahead, left_over, lost, wait_until_current
 from soak_people import BRANCHES, LARGE, TOPICS, People
 from soak_sites import BIN, COMPILER, Sites
 from soak_watch import Watch
@@ -77,6 +78,7 @@ STEPS = {
     "divide": 3,
     "join": 6,
     "clock": 5,
+    "leap": 2,
 }
 """How often each step is taken, relative to the others; one that cannot be taken counts as well."""
 
@@ -138,6 +140,7 @@ class Soak:
         self._disturbed = self.sites.sites[: max(1, count - self.steady)]
         self._patience = CURRENT_SECONDS + COPY_SECONDS * count * self.repositories
         self._draw = random.Random(self.seed)
+        self._is_ahead = False
         self._people = People(self.sites, random.Random(self.seed + 1))
         self._watch = Watch(self.sites)
 
@@ -207,6 +210,7 @@ class Soak:
     def _check(self) -> None:
         self.wrong += self._people.faults
         self._count("pushes lost", lost(self.sites, self._people.acknowledged))
+        self._count("checkpoints dated ahead", dated_ahead(self.sites))
         self._count("broken repositories", broken(self.sites, self._draw, FSCKS))
         for site in self.sites.sites:
             self.wrong += self._used_too_much(site)
@@ -245,6 +249,7 @@ class Soak:
             "divide": self._divide,
             "join": self._join,
             "clock": self._clock,
+            "leap": self._leap,
             "publish": self._publish,
         }
         return steps.get(name, lambda: self._push(name))()
@@ -306,6 +311,14 @@ class Soak:
         if self.sites.clock_library is None:
             return False
         self.sites.set_clock(self._draw.choice(self._disturbed), self._draw.choice(JUMPS))
+        return True
+
+    def _leap(self) -> bool:
+        """Put the clock of the origin far ahead, where the keeper is, or right again."""
+        if self.sites.clock_library is None:
+            return False
+        self._is_ahead = not self._is_ahead
+        self.sites.set_clock(self.sites.origin, JUMPS[-1] if self._is_ahead else 0)
         return True
 
     def _publish(self) -> bool:
@@ -401,19 +414,22 @@ def _steady(outcome: Outcome) -> str:
     head = [
         "mirror that ran all the time",
         f"MiB after {warm / 60:.0f} min",
-        *("MiB in the end", "MiB an hour", "descriptors", "threads", "children"),
+        *("MiB half way", "MiB in the end", "MiB an hour", "descriptors", "threads", "children"),
     ]
     rows, grown = [], []
     for name in outcome.steady:
         samples = outcome.watch.samples[name, 1]
         if len(samples) < 2:
             continue
-        first, last = (min(samples, key=lambda one: abs(one.seconds - at)) for at in (early, late))
+        first, middle, last = (
+            min(samples, key=lambda one: abs(one.seconds - at))
+            for at in (early, (early + late) / 2, late)
+        )
         grown.append(3600 * (last.memory - first.memory) / (last.seconds - first.seconds))
         pairs = [(first.files, last.files), (first.threads, last.threads),
                  (first.children, last.children)]  # fmt: skip
         rows.append([
-            name, f"{first.memory / (1 << 20):.1f}", f"{last.memory / (1 << 20):.1f}",
+            name, *(f"{one.memory / (1 << 20):.1f}" for one in (first, middle, last)),
             f"{grown[-1] / (1 << 20):.1f}", *(f"{before} to {after}" for before, after in pairs),
         ])  # fmt: skip
     return (

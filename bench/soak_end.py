@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 
+AHEAD_SECONDS = 600
+"""What mirrors allow."""
+
 LEFT_IN_HOME = ("partial/*", "cache/*", "tmp/*", "run/*.json")
 SCRATCH = ("gittorrent/incoming", "gittorrent/building", "gittorrent/uploads")
 """Directories of a repository in which nothing is that nobody is at work on."""
@@ -81,6 +84,19 @@ def _behind(sites: Sites, repository: Repository) -> list[str]:
         elif refs(sites, site, repository) != shown:
             wrong.append(f"{repository.name} at {site.name}: other refs than at the origin")
     return wrong
+
+
+def dated_ahead(sites: Sites) -> list[str]:
+    """Return checkpoints that sites have adopted and that are dated ahead of the present."""
+    found = []
+    for site in sites.sites:
+        for each in sites.repositories:
+            place = sites.path(site, each) / "gittorrent" / "logs" / each.id / "log"
+            lines = [line.split(" ") for line in place.read_text().splitlines()[1:]]
+            times = [int(line[3]) for line in lines if line[1] == "checkpoint"]
+            if max(times) > time.time() + AHEAD_SECONDS:
+                found.append(f"{each.name} at {site.name} has a checkpoint dated {max(times)}")
+    return found
 
 
 def lost(sites: Sites, acknowledged: list[Acknowledged]) -> list[str]:

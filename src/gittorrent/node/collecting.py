@@ -41,6 +41,7 @@ from gittorrent.store.collected import CollectionRow, CollectionTable
 from gittorrent.store.database import RememberedMirror
 from gittorrent.store.following import FollowTable, following
 from gittorrent.store.held import HeldKind, HeldTable, departing, holding, releasing
+from gittorrent.store.signing_time import SigningTime
 from gittorrent.transfer.location import parse_location
 from gittorrent.wire.urls import AddressClass, address_class, less_trusted
 
@@ -83,6 +84,7 @@ class Collecting:
         self._home = home
         self._table = CollectionTable(database)
         self._held = HeldTable(database)
+        self._believed = SigningTime(home.clock)
         self._failed: dict[RepositoryId, float] = {}
         self._seen: dict[RepositoryId, FileState | None] = {}
         self._files: dict[Path, RepositoryId] = {}
@@ -141,7 +143,7 @@ class Collecting:
         path = carried.log_store.path
         self._files[path] = repository
         identity = file_state(path)
-        now = int(time.time())
+        now = int(self._believed.now())  # a clock that leapt ahead lets nothing go
         before = self._before(repository, place.name, now)
         waits = let_go(before, now)
         if identity == self._seen.get(repository) and waits is None:

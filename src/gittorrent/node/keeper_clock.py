@@ -51,7 +51,7 @@ class KeeperClock:
         self._signing = signing
         self._ask = ask or _ask
         self._asking = asyncio.Lock()
-        self._asked_at = -math.inf
+        self._asked_at = self._looked_at = -math.inf
         self._is_ahead = False
 
     @property
@@ -63,6 +63,17 @@ class KeeperClock:
     def ahead(self) -> float:
         """Seconds by which the clock is ahead of what it can be; 0.0 if it is not."""
         return self._signing.ahead()
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether to `look` though nothing is to be signed: mirrors hold things back by it.
+
+        Args:
+            now: seconds of the loop's clock.
+        """
+        if now < self._looked_at + AGAIN_SECONDS:
+            return False
+        self._looked_at = now
+        return self._signing.wants_others()
 
     async def look(self, sources: Sources, *, may_wait: bool = False) -> None:
         """Find out whether the clock is to be believed, if that is in doubt.

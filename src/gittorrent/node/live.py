@@ -24,7 +24,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.node.due_times import AT_ONCE, DueTimes
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.keeper import Keeper
-from gittorrent.node.keeper_clock import KeeperClock
+from gittorrent.node.keeper_clock import MAX_ASKED, KeeperClock
 from gittorrent.node.live_calls import Calling, LiveCalls
 from gittorrent.node.live_notes import LiveNotes
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
@@ -45,7 +45,7 @@ from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.limits import MAX_PUSH_PACK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gittorrent.disk_space import Space
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from gittorrent.store.home import Home
     from gittorrent.store.processes import KeepingFigures
     from gittorrent.transfer.limiter import Limits
+    from gittorrent.transfer.reaching import Source
 
 LOOK_SECONDS = 1.0
 """How often it is looked for repositories, and for logs that other processes changed."""
@@ -283,6 +284,8 @@ class Live:
         if self._carried_at != self._catalogue.changes:
             await self._carry()
         now = asyncio.get_running_loop().time()
+        if self._keeper_clock.is_due(now):
+            self._tasks.start(self._keeper_clock.look(self._clock_sources, may_wait=True))
         for place in self._opening.to_close(now, self._live, self._is_used):
             await self._end(place)
             self._kept.pop(place, None)
@@ -290,6 +293,11 @@ class Live:
             await self._begin(self._carried[place])
         await self._watch_closed()
         await self._watch_open()
+
+    async def _clock_sources(self) -> Sequence[Source]:
+        """Return mirrors that could be asked what time it is."""
+        some = [each.calls for each in itertools.islice(self._live.values(), MAX_ASKED)]
+        return [source for calls in some for source in await calls.sources()]
 
     @property
     def next_due(self) -> float:

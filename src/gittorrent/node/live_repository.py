@@ -26,6 +26,7 @@ from gittorrent.node.fresh_intake import FreshIntake
 from gittorrent.node.held_bytes import HeldBytes
 from gittorrent.node.reel_follower import ReelFollower
 from gittorrent.push.chain import CheckpointError
+from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.spreading import Drop, Fetch, Invite, Item, PeerKey, Spreading, Tell
 from gittorrent.repository.freshness import LEAST_APART, judge_fresh, keep_fresh, read_fresh
 from gittorrent.repository.taking_in import Arrived
@@ -293,7 +294,10 @@ class LiveRepository:
 
     async def _take_fresh(self, line: FreshLine) -> None:
         """Take note of a statement that a peer passed on, and pass it on if it counts."""
-        if self.fresh is not None and line.time < self.fresh.time + LEAST_APART:
+        held = self.fresh
+        # One from the future was taken while the clock was ahead, and counts for nothing.
+        is_held = held is not None and held.time <= time.time() + MAX_AHEAD
+        if held is not None and is_held and line.time < held.time + LEAST_APART:
             return
         try:
             await self.executor(lambda: self._keep_fresh(line))

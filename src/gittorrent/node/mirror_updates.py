@@ -83,7 +83,8 @@ class MirrorUpdates:
             check = await self._querying(partial(self._database.check, repository))
             content = served.content
             head, untaken = await served.reading(lambda: (content.latest(), content.untaken()))
-            if check.head != head or time.time() - check.whole > WHOLE_SECONDS:
+            # One of the future was made while the clock was ahead.
+            if check.head != head or not 0 <= time.time() - check.whole <= WHOLE_SECONDS:
                 return False
             found, _ = await ask_list(source.endpoint, source.trusted, ClientTimeouts())
         except GitTorrentError:

@@ -22,6 +22,7 @@ from gittorrent.interruptions import until_interrupted
 from gittorrent.node.audience import KEEP_OUT_SECONDS
 from gittorrent.node.bringing import Bringing
 from gittorrent.node.ci_jobs import CiJobs, secret_of
+from gittorrent.node.clock_watch import ClockWatch
 from gittorrent.node.connection_limiter import CallerLimits, ConnectionLimiter
 from gittorrent.node.connections import allow_open_files
 from gittorrent.node.control import ControlSocket
@@ -171,6 +172,8 @@ class Node:
         self._upkeep = Upkeep(
             options, self.limits, catalogue, self._space, self.git_processes.answers, self._writing
         )
+        querying = catalogue.threads.executor()
+        self._clock_watch = None if database is None else ClockWatch(database, querying)
         self._announcer = MirrorAnnouncer(catalogue, self._reachable)
         self._local_clones = LocalCloneService(
             home, database, catalogue, options.keep, self.limits, slots, space=self._space
@@ -247,6 +250,8 @@ class Node:
         self._accepting.append(loop.create_task(self._tls.follow()))
         self._accepting.append(loop.create_task(self._upkeep.keep_rates()))
         self._accepting.append(loop.create_task(self._upkeep.watch_disks()))
+        if self._clock_watch is not None:
+            self._accepting.append(loop.create_task(self._clock_watch.run()))
         self._accepting.append(loop.create_task(self._keep_out()))
         self._set_announcing()
         if self._follower is not None:

@@ -33,6 +33,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.repository.making import make_reels
 from gittorrent.store.following import FollowTable
 from gittorrent.store.held import HeldKind, HeldTable
+from gittorrent.store.signing_time import SigningTime
 from gittorrent.store.tracks import Track, TrackTable
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.off_loop import apart
@@ -137,6 +138,7 @@ class Tracker:
         self._table = TrackTable(database)
         self._changes = FollowTable(database)
         self._held = HeldTable(database)
+        self._believed = SigningTime(home.clock)
         self._querying = catalogue.threads.executor()
         self._schedule = TrackSchedule(random.random)
         self._known: dict[str, _Tracked] = {}
@@ -226,7 +228,7 @@ class Tracker:
 
     def _read(self) -> list[tuple[Track, TrackState, bool]]:
         """Return what is tracked, what became of it, and whether something held may go."""
-        now = int(time.time())
+        now = int(self._believed.now())  # a clock that leapt ahead lets nothing go
         found = []
         for track in self._table.all():
             held = self._held.of(HeldKind.TRACKED, track.name)

@@ -32,6 +32,8 @@ from gittorrent.repository.reelstore import ReelStore
 from gittorrent.repository.shapestore import ShapeStore
 from gittorrent.repository.shared import follow_shared_repository
 from gittorrent.repository.stale_files import clear_staging, sweep_old_files
+from gittorrent.store.home import named_home
+from gittorrent.store.signing_time import SigningTime
 from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import check_name
 from gittorrent.trust.refpattern import is_reserved
@@ -141,7 +143,8 @@ class Carried:
     @property
     def kept_refs(self) -> KeptRefs:
         """What is kept of refs that the log suddenly took away from a mirror."""
-        return KeptRefs(self.git, self.layout, self.object_format, time.time)
+        believed = SigningTime(named_home().clock)  # a clock that leapt ahead lets nothing go
+        return KeptRefs(self.git, self.layout, self.object_format, believed.now)
 
     @property
     def info(self) -> RepositoryInfo:

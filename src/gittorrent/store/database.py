@@ -512,6 +512,31 @@ class Database:
                 "DELETE FROM mirrors WHERE repository_id = ? AND url = ?", (repository, url)
             )
 
+    def clock_was_set(self, was: int, now: int) -> None:
+        """Keep what is left of the time for which mirrors are listed, now that the clock leapt.
+
+        Args:
+            was: what the clock would say, in seconds.
+            now: what it says.
+        """
+        last = now + MAX_VALID_SECONDS
+        with self._writing():
+            self._db.execute(
+                "UPDATE mirrors SET verified = verified + ?1, expires = expires + ?1"
+                " WHERE expires > ?2 AND expires <= ?3",
+                (now - was, was, was + MAX_VALID_SECONDS),
+            )
+            self._db.execute(
+                "UPDATE mirrors SET verified = min(verified, ?1), expires = min(expires, ?2)"
+                " WHERE verified > ?1 OR expires > ?2",
+                (now, last),
+            )
+            self._db.execute(
+                "UPDATE remembered SET seen = min(seen, ?1), served = min(served, ?1)"
+                " WHERE seen > ?1 OR served > ?1",
+                (now,),
+            )
+
     def mirrors(self, repository: RepositoryId, now: int) -> list[MirrorRow]:
         """Return the mirrors whose time has not run out, most recently verified first."""
         rows = self._read(

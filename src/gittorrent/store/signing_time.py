@@ -1,5 +1,6 @@
 """The time by which this machine's keepers date what they sign: `gittorrent.push.signing_clock`,
-with the clocks of the machine and a file that all its processes go by.
+with the clocks of the machine and a file that all its processes go by. What is held back until some
+time goes by it, too: a clock that leaps ahead must not let go what cannot be had again.
 
 Rules: a reading counts as long as the machine was not started anew, and the newest in the file
 counts for all, so that what the operator says in one process is heard by the node.

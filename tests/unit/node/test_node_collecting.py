@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from gittorrent.signing.keys import Signer
 from gittorrent.store.collected import CollectedRow, CollectionRow, CollectionTable
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.following import FollowRow, FollowTable
+from gittorrent.store.held import HeldKind, HeldRow, HeldTable
+from gittorrent.store.signing_time import Clocks, SigningTime
 from gittorrent.wire.urls import AddressClass
 from support import gitcmd, nodes
 
@@ -138,6 +141,26 @@ def test_a_collection_that_cannot_be_read_is_left_as_it_is_for_a_while(
     assert row.problem
     assert (row.checkpoint, table.named(repository)) == ("", [])
     assert not collecting.has_news()
+
+
+@pytest.mark.parametrize("leapt", [False, True])
+def test_what_waits_for_its_time_does_not_go_because_the_clock_leaps(
+    published: Carried, database: Database, tmp_path: Path, leapt: bool
+) -> None:
+    repository = published.info.repository_id
+    database.carry(CarriedRow("list", repository, str(published.layout.git_dir), "mirror", ""))
+    table, held = CollectionTable(database), HeldTable(database)
+    table.follow(CollectionRow(f"gittorrent://{repository}"))
+    home = nodes.make_home(tmp_path / "home")
+    off = 40 * 86400.0 if leapt else 0.0
+    believed = Clocks(lambda: time.time() - off)  # so that the clock is ahead of it
+    SigningTime(home.clock, believed).confirm()
+    until = int(time.time()) - 60
+    held.hold(HeldRow(HeldKind.REPOSITORIES, repository, "list", {B: "b"}, 9, until - 900, until))
+    table.take(repository, "", [CollectedRow(B)], (), until, [])
+    Collecting(database, home).take_in_news()
+    assert {row.repository for row in table.named(repository)} == {A, *[B] * leapt}
+    assert [row.until for row in held.of(HeldKind.REPOSITORIES, repository)] == [until] * leapt
 
 
 def test_every_file_of_a_repository_counts(published: Carried) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from gittorrent.node.catalogue import Catalogue, Served
 from gittorrent.node.held_bytes import TOO_MUCH, HeldBytes
 from gittorrent.node.live_caller import Caller
 from gittorrent.node.live_repository import OPENED_ANEW, LiveRepository
+from gittorrent.push.fresh import Fresh
 from gittorrent.repository.carried import Carried
+from gittorrent.repository.freshness import keep_fresh, read_fresh
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.push_packs import PushPacks
 from gittorrent.signing.keys import Signer
 from gittorrent.wire.limits import MAX_SENT_BYTES
 from gittorrent.wire.messages import (
+    FreshLine,
     HaveCheckpoint,
     HavePush,
     SendPushes,
@@ -191,3 +195,31 @@ def test_who_tells_of_news_that_nobody_takes_is_remembered_until_it_leaves(
         assert not conversations.unheard
 
     asyncio.run(run())
+
+
+def test_a_statement_taken_while_the_clock_was_ahead_gives_way(
+    carried: Carried, key: Signer, tmp_path: Path
+) -> None:
+    """It would stand until its date otherwise, and nothing newer were passed on."""
+    own = nodes.copy_as_mirror(carried, tmp_path / "own.git", "")
+    head = own.log().head
+    assert head is not None
+    repository = own.info.repository_id
+
+    def said(moment: int) -> FreshLine:
+        text = Fresh(repository, head, moment).text()
+        return FreshLine(head, moment, key.sign(text).data)
+
+    now = int(time.time())
+    keep_fresh(own.layout, repository, said(now + 40 * 86400))
+
+    async def work(live: LiveRepository, _held: HeldBytes) -> None:
+        peer = Peer()
+        mine = live.joined(peer, is_called=False)
+        live.heard(mine, HaveCheckpoint(live.head().id, live.head().number))
+        live.heard(mine, said(now))
+        while live.fresh != said(now):
+            await asyncio.sleep(0)
+
+    play(own, work)
+    assert read_fresh(own.layout, repository) == said(now)

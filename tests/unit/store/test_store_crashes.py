@@ -57,6 +57,15 @@ def test_snapshots_of_the_dead_are_removed_by_the_living(tmp_path: Path) -> None
     assert json.loads(own.read_text())["kind"] == "mirror"
 
 
+def test_a_process_that_died_before_the_clock_was_set_back_says_nothing(tmp_path: Path) -> None:
+    Snapshot(tmp_path, "download").write(MirrorProcess(url="git://x/y"))
+    assert len(read_snapshots(tmp_path)) == 1
+    (path,) = tmp_path.iterdir()
+    later = time.time() + 40 * 86400
+    os.utime(path, (later, later))
+    assert read_snapshots(tmp_path) == []
+
+
 def test_what_a_process_says_is_read_as_it_was_written(tmp_path: Path) -> None:
     odd = os.fsdecode(b"/srv/caf\xe9")
     given = [GivenFigures("192.0.2.1:9418", 5, True, called_us=True)]

@@ -14,7 +14,7 @@ from gittorrent.ids import SHA1, PushId
 from gittorrent.push.log import VerifiedLog
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.logstore import LogStore
-from gittorrent.store.database import Database
+from gittorrent.store.database import MAX_FAILURES, Database
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import Location
@@ -149,3 +149,25 @@ def test_what_is_announced_has_to_be_sent(writer: Writer, clone: Clone) -> None:
     liar.pushes.pop()
     with pytest.raises(TrustError, match="announced checkpoint"):
         clone.follow(liar)
+
+
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_mirrors_are_not_forgotten_because_our_clock_is_behind(
+    writer: Writer, clone: Clone, scheme: str
+) -> None:
+    """What a keeper dated ahead is no failure of the mirror that has it; the rest counts."""
+    before = heads(clone.follow(writer, scheme))
+    shown = writer.push({MAIN: oid(8)})
+    writer.time = NOW + 86400
+    writer.keep()
+    for _ in range(MAX_FAILURES + 1):
+        log = clone.follow(writer, scheme)
+        assert heads(log) == before
+        assert "ahead of this machine's clock" in clone.said[0]
+    assert shown in log
+    database = Database(clone.home.database)
+    try:
+        known = database.remembered_mirrors(writer.repository)
+    finally:
+        database.close()
+    assert {each.failures for each in known} == {0}

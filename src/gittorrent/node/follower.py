@@ -1,7 +1,7 @@
 """Follows what this node mirrors: brings first copies, looks for news, as long as the node runs.
 
-Tracks what is followed (`gittorrent.node.follow_plan`), when each is due
-(`gittorrent.node.look_schedule`), the updates under way, and who waits for one.
+Tracks the updates under way; what is followed and who waits is `gittorrent.node.followed`, when
+each is due `gittorrent.node.look_schedule`.
 
 Rules: what commands and the configuration change counts within a second. A look asks the source
 for its list and nothing more while that says what it said at the last update; so a round without
@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING
-
-from msgspec import Struct, field
 
 from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError, NoRoomError
@@ -32,13 +29,14 @@ from gittorrent.node.collection_rounds import CollectionRounds
 from gittorrent.node.config import CarryConfig
 from gittorrent.node.follow_plan import Plan, Records, Target, plan
 from gittorrent.node.follow_reports import FollowReports
+from gittorrent.node.followed import FollowedSet
+from gittorrent.node.look_records import LookRecords
 from gittorrent.node.look_schedule import LOOK_EVERY, LookSchedule
 from gittorrent.node.mirror_updates import MirrorUpdates
 from gittorrent.node.rounds import in_rounds
-from gittorrent.node.waiters import Waiters
 from gittorrent.repository.carried import require_name
-from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRow
-from gittorrent.store.processes import ComingRepository, FollowFigures
+from gittorrent.store.following import FollowRow, FollowTable, WantedRow
+from gittorrent.store.processes import FollowFigures
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.mirroring import (
     Mirrored,
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.collection_plan import Brought, CollectionPlan
+    from gittorrent.node.followed import Followed
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.limiter import Limits
@@ -65,23 +64,7 @@ AT_ONCE = 4
 STEP_SECONDS = 1.0
 """How often it is looked whether somebody changed what is followed, and what is due."""
 
-WRITE_SECONDS = 30.0
-"""How often the results of looks are written down, all at once."""
-
-MAX_SHOWN = 20
-"""Repositories that are not here yet and shown by name."""
-
 _log = EventLog(__name__)
-
-
-class _Followed(Struct):
-    """A repository that is followed: the update under way, who waits, and how it failed last."""
-
-    target: Target
-    task: asyncio.Task[None] | None = None
-    waiters: Waiters[Mirrored] = field(default_factory=Waiters)
-    failure: str = ""
-    is_settled: bool = False
 
 
 class Follower:
@@ -124,26 +107,19 @@ class Follower:
         self._turns = self._collections.turns
         self._updates = MirrorUpdates(catalogue, database, home, limits, space)
         self._schedule = LookSchedule(random.random, carry.look_every or LOOK_EVERY)
-        self._followed: dict[str, _Followed] = {}
-        self._plan = Plan({}, frozenset(), {})
+        self._followed = FollowedSet()
+        self._records = LookRecords(self._table, self._querying)
         self._number: int | None = None
         self._changing = asyncio.Lock()
         self._running = 0
         self._wake = asyncio.Event()
-        self._looks: dict[RepositoryId, LookRow] = {}
-        self._written = 0.0
-        self._coming: dict[str, _Followed] = {}
-        self._failing: set[str] = set()
         self.on_paused: Callable[[], None] = lambda: None
 
     # -- what is followed
 
     def is_paused(self, repository: RepositoryId) -> bool:
         """Tell whether a mirror is left as it is: paused, named no more, or beyond a limit."""
-        found = self._plan
-        return (
-            repository in found.paused or repository in found.dropped or repository in found.barred
-        )
+        return self._followed.is_paused(repository)
 
     def configure(self, carry: CarryConfig) -> None:
         """Go by what a configuration says now."""
@@ -155,15 +131,7 @@ class Follower:
 
     def report(self) -> FollowFigures:
         """Return what there is to say of all of it; costs the same, however much is followed."""
-        shown = itertools.islice(self._coming.values(), MAX_SHOWN)
-        return FollowFigures(
-            followed=len(self._followed),
-            looking=self._running,
-            failing=len(self._failing),
-            paused=len(self._plan.paused),
-            coming=list(map(_coming, shown)),
-            more=max(0, len(self._coming) - MAX_SHOWN),
-        )
+        return self._followed.report(self._running)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -185,31 +153,24 @@ class Follower:
         self._look_for_room()
         self._take_turns()
         self._start_due()
-        now = asyncio.get_running_loop().time()
-        if self._looks and now - self._written >= WRITE_SECONDS:
-            self._written = now
-            await self._write()
+        await self._records.write_if_due(asyncio.get_running_loop().time())
 
     def _look_for_room(self) -> None:
         """Let all be tried again at once that failed for want of room, when there is some."""
         if self._for_room and not self._space.short():
             now = asyncio.get_running_loop().time()
-            for key in self._for_room & self._followed.keys():
-                self._schedule.at_once(key, now)
+            for key in self._for_room:
+                if key in self._followed:
+                    self._schedule.at_once(key, now)
             self._for_room.clear()
 
     async def _stop(self) -> None:
-        tasks = [each.task for each in self._followed.values() if each.task is not None]
+        tasks = [each.task for each in self._followed if each.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(GitTorrentError):  # the next node looks again
-            await self._write()
-
-    async def _write(self) -> None:
-        """Write down what looks came to since the last time."""
-        rows, self._looks = list(self._looks.values()), {}
-        await self._querying(lambda: self._table.looked(rows))
+            await self._records.write()
 
     async def _look_at_changes(self) -> None:
         """Follow what is wanted and carried now, if that has changed."""
@@ -240,8 +201,8 @@ class Follower:
         return Records(self._database.carried(), self._table.all_followed(), wanted, known)
 
     def _adopt(self, found: Plan) -> None:
-        """Go by a plan; an update that is under way and has to end is cancelled."""
-        for repository in found.dropped.keys() - self._plan.dropped.keys():
+        """Go by a plan."""
+        for repository in found.dropped.keys() - self._followed.plan.dropped.keys():
             _log.warning(
                 "not-followed",
                 "{repository} is named by the configuration no more, nor by any collection that is"
@@ -250,47 +211,14 @@ class Follower:
                 repository=found.dropped[repository],
                 repository_id=repository,
             )
-        self._plan = found
+        new, gone = self._followed.adopt(found)
         self.on_paused()
-        # What is brought just now has its id by now and may be recorded already: it goes on as it
-        # began, and is found under its id when it is done.
-        bringing = {
-            key: each
-            for key, each in self._followed.items()
-            if each.task is not None and not each.target.is_here and self._is_wanted(each.target)
-        }
-        coming = [each.target for each in bringing.values()]
-        targets = {
-            key: target
-            for key, target in found.targets.items()
-            if key in bringing or not any(map(target.is_same, coming))
-        }
-        for key in self._followed.keys() - targets.keys() - bringing.keys():
-            self._drop(key)
+        for key in gone:
+            self._schedule.remove(key)
+            self._turns.leave(key)
         now = asyncio.get_running_loop().time()
-        for key, target in targets.items():
-            known = self._followed.get(key)
-            if known is not None:
-                known.target = target
-                continue
-            self._followed[key] = _Followed(target)
+        for key, target in new.items():
             self._schedule.add(key, now, is_here=target.is_here, priority=target.priority)
-        self._coming = {
-            key: each for key, each in self._followed.items() if not each.target.is_here
-        }
-
-    def _is_wanted(self, target: Target) -> bool:
-        """Tell whether something that is not here yet is asked for still, under its id perhaps."""
-        return any(map(target.is_same, self._plan.targets.values()))
-
-    def _drop(self, key: str) -> None:
-        gone = self._followed.pop(key)
-        self._failing.discard(key)
-        self._schedule.remove(key)
-        self._turns.leave(key)
-        if gone.task is not None:
-            gone.task.cancel()
-        gone.waiters.failed(RemovedError(f"{gone.target.location.url} is not followed any more"))
 
     # -- looks and updates
 
@@ -323,7 +251,7 @@ class Follower:
 
     def _note_end(
         self,
-        followed: _Followed,
+        followed: Followed,
         brought: Brought | None,
         room: int | None,
         task: asyncio.Task[None],
@@ -347,7 +275,7 @@ class Follower:
             self._turns.begin(brought, room)
         return room
 
-    async def _work(self, key: str, followed: _Followed, room: int | None) -> None:
+    async def _work(self, key: str, followed: Followed, room: int | None) -> None:
         """Look at a repository, or bring it, and plan the next look.
 
         Args:
@@ -386,13 +314,13 @@ class Follower:
         finally:
             self._running -= 1
             followed.task = None
-            if waits and self._followed.get(key) is followed:
+            if waits and self._followed.has(key, followed):
                 self._turns.wait(key)
             elif not waits:
                 self._plan_next(key, followed, has_news=has_news, failed=failed)
             self._wake.set()
 
-    def _plan_next(self, key: str, followed: _Followed, *, has_news: bool, failed: bool) -> None:
+    def _plan_next(self, key: str, followed: Followed, *, has_news: bool, failed: bool) -> None:
         target = followed.target
         now = asyncio.get_running_loop().time()
         served = None if target.repository is None else self._served(target.repository)
@@ -402,18 +330,14 @@ class Follower:
             self._schedule.at_once(key, now)
         due = self._schedule.due(key)
         if due is not None and target.is_here and target.repository is not None:
-            before = self._looks.get(target.repository, LookRow(target.repository))
-            moment = int(time.time() + due - now)
-            self._looks[target.repository] = LookRow(
-                target.repository, before.succeeded, before.source, moment, is_live
-            )
+            self._records.planned(target.repository, due - now, is_live=is_live)
         if not target.is_here and not failed:
             self._number = None  # it is carried from now on, under its id
 
     def _served(self, repository: RepositoryId) -> Served | None:
         return self._catalogue.find(f"/{repository}".encode("ascii"), OPERATOR)
 
-    async def _update(self, followed: _Followed, max_size: int | None) -> Mirrored:
+    async def _update(self, followed: Followed, max_size: int | None) -> Mirrored:
         """Bring a repository up to date; every mirror that is known may be asked.
 
         Args:
@@ -439,7 +363,7 @@ class Follower:
                 push=done.push_id,
                 source=done.source,
             )
-        self._set_failure(followed, "")
+        self._followed.set_failure(followed, "")
         followed.is_settled = True
         followed.waiters.done(done)
         return done
@@ -454,14 +378,14 @@ class Follower:
         if how != wanted:
             self._table.follow(done.repository_id, wanted)
 
-    def _note_success(self, followed: _Followed, source: str) -> None:
+    def _note_success(self, followed: Followed, source: str) -> None:
         repository = followed.target.repository
         assert repository is not None
-        self._set_failure(followed, "")
+        self._followed.set_failure(followed, "")
         followed.is_settled = True
-        self._looks[repository] = LookRow(repository, int(time.time()), source)
+        self._records.succeeded(repository, source)
 
-    async def _note_failure(self, followed: _Followed, error: GitTorrentError) -> None:
+    async def _note_failure(self, followed: Followed, error: GitTorrentError) -> None:
         """Say why there is no news, once for each reason.
 
         What somebody asked for who waits and is told is not tried again.
@@ -476,16 +400,8 @@ class Follower:
                 url=target.location.url,
                 reason=error,
             )
-        self._set_failure(followed, str(error))
+        self._followed.set_failure(followed, str(error))
         followed.waiters.failed(error)
-
-    def _set_failure(self, followed: _Followed, failure: str) -> None:
-        followed.failure = failure
-        key = followed.target.key
-        if failure and self._followed.get(key) is followed:
-            self._failing.add(key)
-        else:
-            self._failing.discard(key)
 
     async def _forget_wanted(self, target: Target) -> None:
         if target.wanted:
@@ -514,7 +430,8 @@ class Follower:
         await self._querying(partial(self._want, request.url, name))
         self._number = None
         await self._look_at_changes()
-        followed = self._find(location.url, location.expected)
+        repository = location.expected or self._database.known_url(location.url)
+        followed = self._followed.find(location.url, repository)
         if followed is None:
             raise PublishedHereError(f"{request.url} is published from here; it follows no mirror")
         tell(Taken(os.getpid()))
@@ -536,22 +453,3 @@ class Follower:
         if repository is not None:
             self._table.follow(repository, FollowRow())
             self._collections.include(repository)
-
-    def _find(self, url: str, expected: RepositoryId | None) -> _Followed | None:
-        repository = expected or self._database.known_url(url)
-        for key in (url, repository):
-            if key is not None and key in self._followed:
-                return self._followed[key]
-        same = (each for each in self._followed.values() if each.target.location.url == url)
-        return next(same, None)
-
-
-def _coming(followed: _Followed) -> ComingRepository:
-    """Return what there is to say of a repository that is not here yet."""
-    target = followed.target
-    return ComingRepository(
-        url=target.location.url,
-        name=target.name or "",
-        bringing=followed.task is not None,
-        error=followed.failure,
-    )

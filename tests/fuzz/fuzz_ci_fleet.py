@@ -17,6 +17,7 @@ from gittorrent.wire.ci_fleet import (
     sign_request,
 )
 from gittorrent.wire.ci_labels import RunnerLabel, read_label, write_label
+from gittorrent.wire.peeled_refs import PeeledRefs
 from gittorrent.wire.upload_requests import UploadRequest, list_request
 
 _SECRET, _NOW = b"s" * 32, 1_900_000_000
@@ -46,6 +47,11 @@ def one_input(data: bytes) -> None:
         listed = parse_listed(data)
         if parse_listed(listed.encode()) != listed or b"".join(listed.packets()) != listed.refs:
             raise AssertionError("a list of refs does not survive writing and reading")
+        known = PeeledRefs()
+        known.learn(listed.packets())
+        completed = known.complete(listed.packets())
+        if completed is not None and any(Listed(b"", completed).packets()) != bool(completed):
+            raise AssertionError("a completed list of refs is none")
     except GitTorrentError:
         pass
     try:

@@ -129,6 +129,20 @@ def test_refs_are_listed_once_for_each_job(site: Site) -> None:
         assert len(posts) <= 2  # the refs; and, if that was long ago, who may read
 
 
+def test_new_tags_are_known_at_once(site: Site) -> None:
+    """Lists are asked for without what is known of tags."""
+    site.begin()
+    words = ("ls-remote", site.url)
+    before = site.runner.git(*words).ok().out
+    assert site.runner.git(*words).ok().out == before
+    assert before == gitcmd.text(site.upstream, "ls-remote", str(site.upstream)) + "\n"
+    gitcmd.git(site.upstream, "tag", "-f", "-a", "-m", "two", "v1", "HEAD")
+    gitcmd.git(site.upstream, "tag", "-a", "-m", "two", "v2", "HEAD")
+    after = site.runner.git(*words).ok().out
+    assert after == gitcmd.text(site.upstream, "ls-remote", str(site.upstream)) + "\n"
+    assert after != before
+
+
 def test_the_server_hears_nothing_of_a_job_but_one_list(site: Site) -> None:
     """What it can, and who may read, is known since a moment ago."""
     site.begin()

@@ -21,6 +21,7 @@ from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
 from gittorrent.wire.ci_fleet import Listed
 from gittorrent.wire.ci_urls import is_allowed
+from gittorrent.wire.peeled_refs import PeeledRefs, without_peel
 from gittorrent.wire.upload_requests import list_request
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class CiRefs:
         self._work = working
         self._public: dict[str, Proof] = {}
         self._listed: dict[str, dict[bytes, bytes]] = {}
+        self._peeled: dict[str, PeeledRefs] = {}
         self._proofs: Flights[Proof] = Flights()
         self._listings: Flights[Listed] = Flights(REFRESH_SECONDS)
         # Apart from the above: nobody whom another runner waits for may wait for a runner.
@@ -219,6 +221,21 @@ class CiRefs:
         return found
 
     async def _ask(self, url: str, request: bytes) -> Listed:
+        """Ask an upstream, without what is known of its tags."""
+        shorter, known = without_peel(request), self._peeled.get(url)
+        if shorter is not None and known is not None:
+            found = await self._ask_itself(url, shorter)
+            refs = known.complete(found.packets())
+            if refs is not None:
+                return Listed(found.said, refs)
+        found = await self._ask_itself(url, request)
+        if shorter is not None:
+            learned = PeeledRefs()
+            learned.learn(found.packets())
+            _put(self._peeled, url, learned, MAX_LISTED)
+        return found
+
+    async def _ask_itself(self, url: str, request: bytes) -> Listed:
         refs = bytearray()
 
         def ask() -> bytes:

@@ -16,6 +16,7 @@ from gittorrent.git import history
 from gittorrent.git.repository import configured, list_config
 from gittorrent.git.runner import Git
 from gittorrent.helper.peeling import peeled_tags
+from gittorrent.helper.proved_tips import ProvedTips
 from gittorrent.ids import RefName
 from gittorrent.repository.index_settings import IndexSettings
 from gittorrent.repository.layout import Layout
@@ -59,7 +60,7 @@ CLONE_KEEP = "gittorrent is fetching"
 class Fetcher:
     """Lists and fetches for one run of the helper.
 
-    ``locked`` is the .keep file of a pack that proved self-contained, for git to delete.
+    ``locked`` is the .keep file of a pack with proved tips, for git to look there and delete it.
 
     Args:
         remote: name of git's remote.
@@ -94,6 +95,8 @@ class Fetcher:
         self._acquisition = Acquisition(location, context)
         self._log: VerifiedLog | None = None
         self._store: LogStore | None = None
+        self._tips = ProvedTips(self._layout.incoming)
+        self._keeps: list[Path] = []
         self.locked: Path | None = None
         self.has_reels = False
 
@@ -110,7 +113,10 @@ class Fetcher:
         await self._acquisition.open()
 
     async def close(self) -> None:
-        """End all conversations."""
+        """End all conversations; git's refs are in place, or it has given up."""
+        for keep in self._keeps:
+            keep.unlink(missing_ok=True)  # git removes only the one that it was told of last
+        self._tips.close()
         await self._acquisition.__aexit__()
 
     @property
@@ -196,6 +202,8 @@ class Fetcher:
             if brought.push is not None and brought.is_proved:
                 self.has_reels = True
                 self._protect(brought.pack)
+            if brought.is_proved and options.check_connectivity and not brought.has_all:
+                await stoppable(self._show_proved, wants)
             await unbroken(self._commit)
         return brought.is_proved
 
@@ -228,8 +236,16 @@ class Fetcher:
     def _protect(self, pack: Path | None) -> None:
         """Keep a new pack from being repacked until git's refs point into it."""
         if pack is not None:
-            self.locked = pack.with_suffix(".keep")
-            self.locked.write_text(f"{CLONE_KEEP}\n", encoding="ascii")
+            self._lock(pack.with_suffix(".keep"))
+
+    def _show_proved(self, wants: Sequence[Wanted]) -> None:
+        """Name a pack to git that has all tips, instead of one that has not."""
+        self._lock(self._tips.show(self._git(), [want.oid for want in wants]))
+
+    def _lock(self, keep: Path) -> None:
+        keep.write_text(f"{CLONE_KEEP}\n", encoding="ascii")
+        self._keeps.append(keep)
+        self.locked = keep
 
     def _remove_stale_files(self) -> None:
         """Remove what a run that was killed left behind."""

@@ -79,11 +79,13 @@ class UpdateResult(Struct, frozen=True):
         push: the newest push that reels led to; None if none was taken.
         pack: the pack in the repository that was proved to refer to nothing outside itself.
         is_proved: whether all that was wanted is proved to be here with all it reaches.
+        has_all: whether all that came is in that pack.
     """
 
     push: PushId | None = None
     pack: Path | None = None
     is_proved: bool = True
+    has_all: bool = False
 
 
 class Updater:
@@ -285,7 +287,7 @@ class Updater:
             await unbroken(receiver.install, keep=update.keep)
             proved = receiver.self_contained_pack
         self._acquisition.discard_partial()
-        return UpdateResult(end, proved)
+        return UpdateResult(end, proved, has_all=proved is not None and len(chain) == 1)
 
     def _takes_signed_index(self, update: Update) -> bool:
         """Tell whether a signed index will do: only of what nothing here has to go with."""

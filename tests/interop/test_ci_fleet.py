@@ -5,21 +5,34 @@ from __future__ import annotations
 import http.client
 import re
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 
-from gittorrent.wire.ci_fleet import ANSWER_PATH, REQUEST_HEADER, encode_body, sign_request
+from gittorrent.wire.ci_fleet import (
+    ANOTHER_START,
+    ANSWER_PATH,
+    ANY_START,
+    KEPT_HEADER,
+    MEMBER_PATH,
+    REQUEST_HEADER,
+    Asked,
+    Sender,
+    encode_body,
+    parse_member,
+    sign_request,
+)
 from gittorrent.wire.upload_requests import UploadRequest
 from support import bulk, gitcmd
 from support.plain_servers import WebServer, git_over_http
 from support.ports import free_port
-from support.programs import Daemon, Person, serve, somebody, wait_until
+from support.programs import PATIENCE, Daemon, Person, serve, somebody, wait_until
 
 GOING = "going to "
 INCLUDED = (b"include-tag", b"ofs-delta", b"thin-pack")
@@ -60,6 +73,9 @@ class Fleet:
             f'[ci]\nallow = ["{self.server.base}/"]\npeers = [{peers}]\n'
             f'secret = "{secret or self.secret}"\n{more}'
         )
+        return self.serve(person, number)
+
+    def serve(self, person: Person, number: int) -> Runner:
         listen = ("--http", f"127.0.0.1:{self.ports[number]}", "--log-level", "info")
         node = self.stack.enter_context(serve(person, *listen))
         self.runners.append(Runner(person, node))
@@ -160,14 +176,43 @@ def test_who_has_another_secret_is_alone(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.runners[2].has_asked() == 1
 
 
-def ask(fleet: Fleet, header: str, body: bytes) -> tuple[int, str]:
-    said = urlsplit(f"http://127.0.0.1:{fleet.ports[0]}")
-    connection = http.client.HTTPConnection(str(said.hostname), said.port)
-    connection.request("POST", ANSWER_PATH, body, {REQUEST_HEADER: header} if header else {})
-    answer = connection.getresponse()
-    found = answer.status, answer.read().decode(errors="replace")
-    connection.close()
-    return found
+class Asker:
+    """Another machine, which knows a secret, and what it hears and says again."""
+
+    def __init__(self, fleet: Fleet, key: bytes, number: int = 0) -> None:
+        self._key = key
+        self._port = fleet.ports[number]
+        self._sender = Sender("01" * 20, secrets.token_hex(16), 0)
+        self.said: dict[str, str] = {}
+
+    def send(
+        self, method: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        found = answer.status, answer.read()
+        connection.close()
+        return found
+
+    def headers(
+        self, to: str, asked: Asked, body: bytes, at: float | None = None
+    ) -> dict[str, str]:
+        now = int(time.time() if at is None else at)
+        self._sender = replace(self._sender, number=self._sender.number + 1)
+        return {REQUEST_HEADER: sign_request(self._key, self._sender, to, now, asked, body)}
+
+    def start(self) -> str:
+        headers = self.headers(ANY_START, Asked("GET", MEMBER_PATH), b"")
+        return parse_member(self.send("GET", MEMBER_PATH, b"", headers)[1])[1]
+
+    def ask(self, to: str, body: bytes, at: float | None = None) -> tuple[int, str]:
+        """Ask until there is an answer."""
+        while True:
+            self.said = self.headers(to, Asked("POST", ANSWER_PATH), body, at)
+            status, found = self.send("POST", ANSWER_PATH, body, self.said)
+            if status != 202:
+                return status, found.decode(errors="replace")
 
 
 def test_only_runners_are_answered_and_of_what_is_public(fleet: Fleet, tmp_path: Path) -> None:
@@ -175,31 +220,86 @@ def test_only_runners_are_answered_and_of_what_is_public(fleet: Fleet, tmp_path:
     head = gitcmd.text(fleet.upstream, "rev-parse", "HEAD")
     request = UploadRequest((head.encode(),))
     body = encode_body(fleet.url, request)
-    now, secret = int(time.time()), fleet.secret.read_bytes()
-
-    def signed(key: bytes, at: int, what: bytes) -> str:
-        return sign_request(key, "01" * 20, at, ANSWER_PATH, what)
-
-    assert ask(fleet, "", body)[0] == 403
-    assert ask(fleet, signed(b"x" * 32, now, body), body)[0] == 403
-    assert ask(fleet, signed(secret, now - 3600, body), body)[0] == 403
+    asker = Asker(fleet, fleet.secret.read_bytes())
+    to = asker.start()
+    assert asker.send("POST", ANSWER_PATH, body, {})[0] == 403
+    assert Asker(fleet, b"x" * 32).ask(to, body)[0] == 403
+    assert asker.ask(to, body, time.time() - 3600)[0] == 403
     assert fleet.server.fetched == []
     # The operator's list counts for what others ask, too.
-    beyond = encode_body("http://127.0.0.2/x", request)
-    assert ask(fleet, signed(secret, now, beyond), beyond)[0] == 404
+    assert asker.ask(to, encode_body("http://127.0.0.2/x", request))[0] == 404
     fleet.server.password = "secret"
-    status, why = ask(fleet, signed(secret, now, body), body)
-    while status == 202:
-        status, why = ask(fleet, signed(secret, now, body), body)
+    status, why = asker.ask(to, body)
     assert status == 502
     assert re.search("could not read|Authentication", why)
     assert fleet.server.fetched == []
     fleet.server.password = ""
-    status, _ = ask(fleet, signed(secret, now, body), body)
-    while status == 202:
-        status, _ = ask(fleet, signed(secret, now, body), body)
-    assert status == 200
+    assert asker.ask(to, body)[0] == 200
     assert runner.has_asked() == 1
+
+
+def test_what_was_heard_of_a_request_is_of_no_use(fleet: Fleet, tmp_path: Path) -> None:
+    for number in range(2):
+        fleet.begin(tmp_path, number)
+    head = gitcmd.text(fleet.upstream, "rev-parse", "HEAD")
+    body = encode_body(fleet.url, UploadRequest((head.encode(),)))
+    asker, other = (Asker(fleet, fleet.secret.read_bytes(), number) for number in range(2))
+    to = asker.start()
+    assert asker.ask(to, body)[0] == 200
+    heard = asker.said
+    assert asker.send("POST", ANSWER_PATH, body, heard) == (
+        403,
+        b"this request was made before\n",
+    )
+    assert asker.send("POST", ANSWER_PATH, body, {**heard, KEPT_HEADER: "1"})[0] == 403
+    assert other.send("POST", ANSWER_PATH, body, heard)[0] == ANOTHER_START
+    # Nor is one that never arrived, with another body.
+    missed = asker.headers(to, Asked("POST", ANSWER_PATH), body)
+    beyond = encode_body(fleet.url, UploadRequest((b"1" * 40,)))
+    assert asker.send("POST", ANSWER_PATH, beyond, missed)[0] == 403
+    former = {REQUEST_HEADER: f"{'01' * 20} {int(time.time())} {'02' * 32}"}
+    status, why = asker.send("POST", ANSWER_PATH, body, former)
+    assert status == 403
+    assert b"upgrade it" in why
+
+
+def test_strangers_are_refused_before_they_send_anything(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.begin(tmp_path, 0)
+    head = f"POST {ANSWER_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", fleet.ports[0]), timeout=PATIENCE) as sock:
+        sock.sendall(head.encode())
+        assert sock.recv(100).startswith(b"HTTP/1.1 403 ")
+
+
+def test_what_turns_private_is_given_to_no_runner(fleet: Fleet, tmp_path: Path) -> None:
+    """Others hear of it from the server within some seconds, whatever is kept here."""
+    fleet.begin(tmp_path, 0)
+    head = gitcmd.text(fleet.upstream, "rev-parse", "HEAD")
+    body = encode_body(fleet.url, UploadRequest((head.encode(),)))
+    asker = Asker(fleet, fleet.secret.read_bytes())
+    to = asker.start()
+    assert asker.ask(to, body)[0] == 200
+    fleet.server.password = "secret"
+    wait_until(lambda: asker.ask(to, body)[0] == 502, "it is given no more")
+    fleet.server.password = ""
+    assert asker.ask(to, body)[0] == 200
+
+
+def test_one_that_was_started_anew_is_asked_at_once(fleet: Fleet, tmp_path: Path) -> None:
+    for number in range(3):
+        fleet.begin(tmp_path, number)
+    fleet.clone_all("cold", "--depth=1")
+    number = next(n for n, each in enumerate(fleet.runners) if each.has_asked())
+    gone = fleet.runners.pop(number)
+    gone.node.running.stop()
+    others = list(fleet.runners)
+    again = fleet.serve(gone.person, number)
+    fleet.runners = others
+    commit(fleet.upstream)
+    fleet.clone_all("after", "--depth=1")
+    assert again.has_asked() == 1
+    assert len(fleet.server.fetched) == 2
+    assert not any("gives nothing" in each.log() for each in others)
 
 
 def test_private_answers_stay_on_their_runner(fleet: Fleet, tmp_path: Path) -> None:
@@ -211,16 +311,13 @@ def test_private_answers_stay_on_their_runner(fleet: Fleet, tmp_path: Path) -> N
     kept = list((runner.person.node / "ci").glob("*/answers/*"))
     assert len(kept) == 1
     head = gitcmd.text(fleet.upstream, "rev-parse", "HEAD")
+    asker = Asker(fleet, fleet.secret.read_bytes())
+    to = asker.start()
     # What git asked for just now, by another machine that knows the secret.
     for switches in ((), (b"ofs-delta",), (b"ofs-delta", b"thin-pack"), INCLUDED):
         request = UploadRequest((head.encode(),), shape=(b"deepen 1",), switches=switches)
         body = encode_body(fleet.url, request)
-        secret, now = fleet.secret.read_bytes(), int(time.time())
-        status = 202
-        while status == 202:
-            header = sign_request(secret, "01" * 20, now, ANSWER_PATH, body)
-            status, _ = ask(fleet, header, body)
-        assert status == 502
+        assert asker.ask(to, body)[0] == 502
     assert len(fleet.server.fetched) == 1
 
 

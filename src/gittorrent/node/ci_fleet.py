@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import secrets
 import time
 from enum import Enum
@@ -27,9 +28,11 @@ from gittorrent.event_log import EventLog
 from gittorrent.node.ci_flow import BrokenOffError
 from gittorrent.node.ci_members import Members
 from gittorrent.wire.ci_fleet import (
+    ANOTHER_START,
     ANSWER_HEADER,
     ANSWER_PATH,
     ANSWER_SIZE,
+    ANY_START,
     AT_HEADER,
     BROKEN_OFF,
     KEPT_HEADER,
@@ -38,18 +41,20 @@ from gittorrent.wire.ci_fleet import (
     MEMBER_PATH,
     REFS_PATH,
     REQUEST_HEADER,
+    Asked,
+    Sender,
     check_answer,
     encode_body,
     encode_refs_body,
     in_order,
     parse_listed,
+    parse_member,
     sign_request,
 )
-from gittorrent.wire.fields import parse_node_id
 from gittorrent.wire.urls import UrlError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from gittorrent.node.ci_members import Member
@@ -106,6 +111,10 @@ class _Said(Enum):
     NO = "no"
 
 
+class _StartedAnewError(ProtocolError):
+    """A node was started again since it proved itself, and takes no request that was for before."""
+
+
 class _Question(Struct):
     """What another runner is asked for; ``timeout`` is when it is too late to begin."""
 
@@ -131,6 +140,8 @@ class CiFleet:
         self._own = own
         self._wait = wait
         self._session: aiohttp.ClientSession | None = None
+        self._run = secrets.token_hex(16)
+        self._numbers = itertools.count(1)
         self._has_heard = asyncio.Event()
         self._ready = 0.0
 
@@ -188,7 +199,7 @@ class CiFleet:
         """
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._ready - loop.time()))
-        ends, pause = loop.time() + self._wait, SHORT_PAUSE
+        ends, pause, anew = loop.time() + self._wait, SHORT_PAUSE, set[str]()
         while loop.time() < ends:
             member = await self._chosen(url)
             if member is None:
@@ -196,7 +207,10 @@ class CiFleet:
             try:
                 async with asyncio.timeout_at(ends) as timeout:
                     question = _Question(url, request, attempt, timeout)
-                    said = await self._ask(member.url, question)
+                    said = await self._ask(member, question)
+            except _StartedAnewError as error:
+                self._start_anew(member, error, anew)
+                continue
             except (aiohttp.ClientError, OSError, TimeoutError, ProtocolError) as error:
                 self._failed(member, error)
                 continue
@@ -219,7 +233,7 @@ class CiFleet:
         if member is None:
             return None
         body = encode_refs_body(url, secrets.token_hex(16), request)
-        headers = self._headers(REFS_PATH, body)
+        headers = self._headers(member, Asked("POST", REFS_PATH), body)
         try:
             async with asyncio.timeout(REFS_SECONDS):
                 asked = self._client().post(
@@ -229,16 +243,27 @@ class CiFleet:
                     data = await _bounded_body(found, MAX_LISTING + 2 * MAX_SAID)
             if found.status in (404, 502):
                 return None
-            if found.status != 200:
-                raise ProtocolError(f"status {found.status}: {_said(data[:MAX_ID])}")
+            _require_good(found.status, data)
             signed = found.headers.get(ANSWER_HEADER, "")
             digest = check_answer(self._secret, headers[REQUEST_HEADER], signed)
             if digest != hashlib.sha256(data).hexdigest():
                 raise ProtocolError("what it says of refs is not what it signed")
             return parse_listed(data)
+        except _StartedAnewError as error:
+            self._start_anew(member, error, set())
+            return None
         except (aiohttp.ClientError, OSError, TimeoutError, ProtocolError) as error:
             self._failed(member, error)
             return None
+
+    def _start_anew(self, member: Member, error: Exception, before: set[str]) -> None:
+        """Have a node prove itself again at once, but only once for one question."""
+        if member.url in before:
+            self._failed(member, error)
+            return
+        before.add(member.url)
+        self._members.started_anew(member)
+        self._has_heard.set()
 
     def _failed(self, member: Member, error: Exception) -> None:
         """Leave a node alone for a while, and say so, unless it was found and nobody missed it."""
@@ -265,20 +290,19 @@ class CiFleet:
     async def _name(self, member: Member) -> None:
         """Have a node prove that it knows the secret; it learns that we do, and no name."""
         try:
-            made_up = secrets.token_hex(NAME_BYTES)
-            headers = self._headers(MEMBER_PATH, b"", made_up)
+            made_up = Sender(secrets.token_hex(NAME_BYTES), secrets.token_hex(16), 1)
+            headers = self._signed(made_up, ANY_START, Asked("GET", MEMBER_PATH), b"")
             async with asyncio.timeout(NAME_SECONDS):
                 found = await self._client().get(
                     member.url + MEMBER_PATH, headers=headers, allow_redirects=False
                 )
                 async with found:
                     said = await found.content.read(MAX_ID)
-            if found.status != 200:
-                raise ProtocolError(f"status {found.status}: {said.decode(errors='replace')}")
+            _require_good(found.status, said)
             digest = check_answer(
                 self._secret, headers[REQUEST_HEADER], found.headers.get(ANSWER_HEADER, "")
             )
-            name = parse_node_id(said.decode(errors="replace").strip())
+            name, start = parse_member(said)
             if digest != hashlib.sha256(said).hexdigest():
                 raise ProtocolError("it says that it is called something else")
         except (aiohttp.ClientError, OSError, TimeoutError, ProtocolError) as error:
@@ -286,7 +310,7 @@ class CiFleet:
             return
         if member.host and not member.name and name != self._own:
             _log.info("ci-found", "{peer} is a runner of this fleet", peer=member.url)
-        self._members.proved(member, name, asyncio.get_running_loop().time())
+        self._members.proved(member, name, start, asyncio.get_running_loop().time())
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -300,36 +324,41 @@ class CiFleet:
             )
         return self._session
 
-    def _headers(self, path: str, body: bytes, name: str = "") -> dict[str, str]:
-        signed = sign_request(self._secret, name or self._own, int(time.time()), path, body)
-        return {REQUEST_HEADER: signed, "Accept-Encoding": "identity"}
+    def _headers(self, member: Member, asked: Asked, body: bytes) -> dict[str, str]:
+        """Return the headers of a request to a node that has proved itself."""
+        sender = Sender(self._own, self._run, next(self._numbers))
+        return self._signed(sender, member.start, asked, body)
 
-    async def _ask(self, address: str, question: _Question) -> _Said:
+    def _signed(self, sender: Sender, to: str, asked: Asked, body: bytes) -> dict[str, str]:
+        signed = sign_request(self._secret, sender, to, int(time.time()), asked, body)
+        kept = {KEPT_HEADER: "1"} if asked.is_kept else {}
+        return {REQUEST_HEADER: signed, "Accept-Encoding": "identity", **kept}
+
+    async def _ask(self, member: Member, question: _Question) -> _Said:
         """Ask a node, and whoever it says has it already, or gets it."""
-        said = await self._ask_one(address, question, {})
+        said = await self._ask_one(member, question, Asked("POST", ANSWER_PATH))
         for _ in range(MAX_HOPS):
             if isinstance(said, _Said):
                 return said
-            if not self._members.may_ask(said):
+            other = self._members.at(said)
+            if other is None:
                 return _Said.LATER  # it knows somebody whom we do not
-            address = said
             try:
-                said = await self._ask_one(address, question, {KEPT_HEADER: "1"})
+                kept = Asked("POST", ANSWER_PATH, is_kept=True)
+                said = await self._ask_one(other, question, kept)
             except (aiohttp.ClientError, OSError, ProtocolError) as error:
                 _log.warning("ci-peer-failed", "{peer} gives nothing to this runner: {reason}",
-                             peer=address, reason=error)  # fmt: skip
+                             peer=other.url, reason=error)  # fmt: skip
                 return _Said.LATER
             if said is _Said.NO:
                 return _Said.LATER  # only the first one knows that there is none
         return _Said.LATER
 
-    async def _ask_one(
-        self, address: str, question: _Question, more: Mapping[str, str]
-    ) -> _Said | str:
+    async def _ask_one(self, member: Member, question: _Question, what: Asked) -> _Said | str:
         body = encode_body(question.url, question.request)
-        headers = {**self._headers(ANSWER_PATH, body), **more}
+        headers = self._headers(member, what, body)
         asked = self._client().post(
-            address + ANSWER_PATH, data=body, headers=headers, allow_redirects=False
+            member.url + ANSWER_PATH, data=body, headers=headers, allow_redirects=False
         )
         async with asked as found:
             if found.status == 202:
@@ -337,8 +366,7 @@ class CiFleet:
             if found.status in (404, 502):
                 return _Said.NO
             if found.status != 200:
-                said = (await found.content.read(MAX_ID)).decode(errors="replace").strip()
-                raise ProtocolError(f"status {found.status}: {said}")
+                _require_good(found.status, await found.content.read(MAX_ID))
             # It comes by now, however long; silence still ends it.
             question.timeout.reschedule(None)
             try:
@@ -382,5 +410,14 @@ async def _bounded_body(answer: aiohttp.ClientResponse, most: int) -> bytes:
     return bytes(found)
 
 
-def _said(data: bytes) -> str:
-    return data.decode(errors="replace").strip()
+def _require_good(status: int, said: bytes) -> None:
+    """Make sure that a node gives what it was asked for.
+
+    Raises:
+        ProtocolError: it does not.
+    """
+    words = said[:MAX_ID].decode(errors="replace").strip()
+    if status == ANOTHER_START:
+        raise _StartedAnewError(words)
+    if status != 200:
+        raise ProtocolError(f"status {status}: {words}")

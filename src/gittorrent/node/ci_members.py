@@ -48,6 +48,7 @@ class Member(Struct):
         host: IP address of a found one; empty for one of the operator's list.
         at: when a found one made its name known, in seconds since 1970.
         failures: since it proved itself last.
+        start: of it that it proved; requests are for that alone.
     """
 
     url: str
@@ -56,6 +57,7 @@ class Member(Struct):
     host: str = ""
     at: int = 0
     failures: int = 0
+    start: str = ""
 
 
 class Members:
@@ -83,10 +85,9 @@ class Members:
         found = self.there.get(name)
         return None if found is None else found.url
 
-    def may_ask(self, url: str) -> bool:
-        """Tell whether a node is one of ours: named by the operator, or found and proved."""
-        given = any(each.url == url for each in self._given)
-        return given or any(each.url == url and each.name for each in self._found)
+    def at(self, url: str) -> Member | None:
+        """Return the node at a base URL that has proved itself; None if there is none."""
+        return next((each for each in self.all() if each.url == url and each.name), None)
 
     def hear(self, label: RunnerLabel) -> None:
         """Note a node that was heard of, if it may be asked and there is a place for it.
@@ -126,16 +127,21 @@ class Members:
         """Return when the next found one is due; infinite if there is none."""
         return min((each.until for each in self._found), default=float("inf"))
 
-    def proved(self, member: Member, name: str, now: float) -> None:
+    def proved(self, member: Member, name: str, start: str, now: float) -> None:
         """Note that one has proved itself.
 
         Args:
             member: it.
             name: that it is called.
+            start: of it.
             now: by the clock of the table.
         """
-        member.name, member.failures = name, 0
+        member.name, member.start, member.failures = name, start, 0
         member.until = now + KNOWN_SECONDS
+
+    def started_anew(self, member: Member) -> None:
+        """Note that one has another start than the one it proved, and has to prove that."""
+        member.name, member.until = "", 0.0
 
     def failed(self, member: Member, now: float) -> None:
         """Note that one has not, or gives nothing: it counts no more until it proves itself."""

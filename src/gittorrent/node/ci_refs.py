@@ -144,6 +144,28 @@ class CiRefs:
             raise LoginWantedError(str(error)) from error
         return self._public[url]
 
+    async def confirm(self, url: str) -> Proof:
+        """Make sure that anybody may read an upstream, for another runner; returns what proves it.
+
+        The upstream said so `PROOF_SECONDS` ago or later. No other runner is asked: somebody there
+        waits for this one.
+
+        Raises:
+            RefusedError: it is not public, or not allowed here.
+            GitTorrentError: it does not say.
+        """
+        self._require_allowed(url)
+        known = self._known(url)
+        if known is not None:
+            return known
+        now, asked = self._now(), list_request(_HEAD)
+        try:
+            found = await self._own.join((url, asked), lambda: self._ask(url, asked))
+        except MayNotReadError as error:
+            raise RefusedError(str(error)) from error
+        _put(self._public, url, Proof(url, "", now, said=found.said), MAX_PUBLIC)
+        return self._public[url]
+
     def _require_allowed(self, url: str) -> None:
         if not is_allowed(url, self.config.allow):
             raise RefusedError(f"{url} is not allowed below [ci] in the node's node.toml")

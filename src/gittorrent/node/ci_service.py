@@ -232,7 +232,8 @@ class CiService:
     async def kept(self, url: str, digest: str, *, only_own: bool) -> Reader | None:
         """Return an answer that is kept, or being written; None if it is neither.
 
-        Only what was given when anybody could read the upstream: nobody asked it again.
+        Only what was given when anybody could read the upstream; whether that is so now has to be
+        asked before (`CiRefs.confirm`).
 
         Args:
             url: of the upstream.
@@ -249,7 +250,7 @@ class CiService:
         Raises:
             GitTorrentError: there is none here.
         """
-        proof = await self.prove(url, "")
+        proof = await self.refs.confirm(url)
         await self._own.join(digest, lambda: self._maker.make(proof, request, digest))
 
     async def until_begun(self, digest: str, task: asyncio.Task[None], seconds: float) -> None:

@@ -1,7 +1,8 @@
 """Gives answers for CI jobs to the nodes of other runners, over HTTP.
 
 Tracks what is made for them, and who has got what. Rules: only for who knows the secret; only of
-upstreams that are allowed here and that anybody may read; nobody waits in a request for longer
+upstreams that are allowed here and that anybody may read, by the upstream's word of a moment ago,
+whatever is kept here; each request counts once; nobody waits in a request for longer
 than a moment before it gets some of the answer: whoever asks is told to ask again. A large answer
 goes to few runners at a time, while it comes here, and who asks meanwhile is sent to those that
 get it or have it by then, so that it spreads as fast as it can.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -28,21 +30,27 @@ from gittorrent.node.http_connections import connection_of
 from gittorrent.node.http_static import caller_of, send_bytes
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.ci_fleet import (
+    ANOTHER_START,
     ANSWER_HEADER,
     ANSWER_PATH,
     ANSWER_SIZE,
+    ANY_START,
     AT_HEADER,
     BROKEN_OFF,
     KEPT_HEADER,
+    MAX_SKEW,
     MEMBER_PATH,
     REFS_PATH,
     REQUEST_HEADER,
+    Asked,
     NotAMemberError,
     check_request,
+    encode_member,
     parse_body,
     parse_refs_body,
     sign_answer,
 )
+from gittorrent.wire.ci_replays import Replays
 from gittorrent.wire.ci_urls import CiUrlError, is_allowed
 from gittorrent.wire.upload_requests import MAX_REQUEST
 
@@ -118,6 +126,8 @@ class HttpCi:
         self._service = service
         self._secret = secret
         self._own = own
+        self._start = secrets.token_hex(16)
+        self._replays = Replays(2 * MAX_SKEW)
         self._address_of = address_of
         self._limits = limits
         self._tasks = TaskSet()
@@ -133,10 +143,18 @@ class HttpCi:
         """Answer a request for a path below ``/.gittorrent/ci/``."""
         connection = connection_of(request)
         connection.slot.mark_idle(asyncio.get_running_loop().time())
+        asked = Asked(request.method, path, is_kept=KEPT_HEADER in request.headers)
+        is_first = asked == Asked("GET", MEMBER_PATH)
         try:
-            body = b"".join([data async for data in read_body(request, MAX_BODY, BODY_SECONDS)])
             header = request.headers.get(REQUEST_HEADER, "")
-            signed = check_request(self._secret, header, int(time.time()), path, body)
+            signed = check_request(self._secret, header, int(time.time()), asked)
+            if signed.to != (ANY_START if is_first else self._start):
+                return _text("this node was started anew: ask it what it is called", ANOTHER_START)
+            # Of somebody who does not know the secret no body is read.
+            body = b"".join([data async for data in read_body(request, MAX_BODY, BODY_SECONDS)])
+            signed.require(body)
+            if not is_first:
+                self._require_new(signed)
         except NotAMemberError as error:
             _log.info("ci-refused", "refused {peer}: {reason}", peer=caller_of(request),
                       reason=error)  # fmt: skip
@@ -145,9 +163,9 @@ class HttpCi:
             return _text(str(error) or "the request did not come in time", 400)
         connection.is_served()
         OWNER.set(("fleet", signed.member, "", ""))
-        if path == MEMBER_PATH and request.method == "GET":
+        if is_first:
             return self._member(signed)
-        if path == REFS_PATH and request.method == "POST":
+        if asked == Asked("POST", REFS_PATH):
             return await self._refs(signed, body)
         if path != ANSWER_PATH or request.method != "POST":
             return _text("not here", 404)
@@ -159,8 +177,18 @@ class HttpCi:
             return _text(f"{url} is not allowed here", 404)
         return await self._answer(request, signed, url, wanted)
 
+    def _require_new(self, signed: Signed) -> None:
+        """Make sure that a request is made for the first time.
+
+        Raises:
+            NotAMemberError: somebody heard it, and makes it again.
+        """
+        sender, now = signed.sender, asyncio.get_running_loop().time()
+        if not self._replays.is_new(sender.session, sender.number, now):
+            raise NotAMemberError("this request was made before")
+
     def _member(self, signed: Signed) -> web.Response:
-        text = f"{self._own}\n".encode()
+        text = encode_member(self._own, self._start)
         digest = hashlib.sha256(text).hexdigest()
         headers = {ANSWER_HEADER: sign_answer(self._secret, signed.code, digest)}
         return web.Response(body=text, headers=headers)
@@ -184,6 +212,11 @@ class HttpCi:
         self, request: web.BaseRequest, signed: Signed, url: str, wanted: UploadRequest
     ) -> web.StreamResponse:
         digest, is_sent = wanted.digest(url), KEPT_HEADER in request.headers
+        try:
+            async with asyncio.timeout(REFS_SECONDS):
+                await self._service.refs.confirm(url)
+        except (GitTorrentError, OSError, TimeoutError) as error:
+            return _text(str(error) or "the upstream takes too long", 502)
         found = await self._service.kept(url, digest, only_own=not is_sent)
         if found is None and is_sent:
             return _text("not here any more", 404)

@@ -2,9 +2,10 @@
 
 Pure. One runner's node posts to ``/.gittorrent/ci/answer`` of another: the upstream's URL, LF, and
 a request of git's as `gittorrent.wire.upload_requests` writes it. The header ``GitTorrent-CI`` says
-who asks, when, and a code of all that (HMAC-SHA256, RFC 2104); the answer, which is sent while it
-comes, ends with its digest and a code of that and of the request's, so that nobody between the two
-can put in another answer. Of short ones a header says both.
+who asks, when, whom, and a code of all that (HMAC-SHA256, RFC 2104); the answer has its digest and
+a code of that and of the request's, so that nobody between the two can put in another answer.
+A request is for one start of one node, which told a number of its own when it proved itself, and
+counts there once (`gittorrent.wire.ci_replays`): who hears it can do nothing with it.
 The secret itself is never sent. Only what is public is asked for, so nothing has to be hidden.
 
 Where operators let runners share lists of refs, one posts to ``/.gittorrent/ci/refs``: the URL, LF,
@@ -41,6 +42,9 @@ ANSWER_HEADER = "GitTorrent-CI-Answer"
 AT_HEADER = "GitTorrent-CI-At"
 KEPT_HEADER = "GitTorrent-CI-Kept"
 
+ANOTHER_START = 409
+"""Status of the answer to a request that was for another start of the node."""
+
 PREFIX = "/.gittorrent/ci/"
 """What the paths begin with; no repository is called so."""
 
@@ -50,6 +54,9 @@ REFS_PATH = f"{PREFIX}refs"
 
 MAX_SKEW = 300
 """Seconds that clocks of runners may differ, and that a request counts for."""
+
+ANY_START = "0" * 32
+"""In place of a node's start, in the question what it is called."""
 
 LEAST_SECRET = 32
 """Bytes of a secret: whoever hears a request may try secrets for as long as they like."""
@@ -68,7 +75,13 @@ BROKEN_OFF = " " * ANSWER_SIZE
 
 _NONCE = re.compile(rb"[0-9a-f]{32}\Z")
 _SIZE = re.compile(rb"[0-9]{1,5}\Z")
-_HEADER = re.compile(r"(?P<member>[0-9a-f]{40}) (?P<at>[0-9]{1,12}) (?P<code>[0-9a-f]{64})\Z")
+_HEADER = re.compile(
+    r"(?P<member>[0-9a-f]{40}) (?P<at>[0-9]{1,12})"
+    r" (?P<session>[0-9a-f]{32}) (?P<number>[0-9]{1,18})"
+    r" (?P<to>[0-9a-f]{32}) (?P<digest>[0-9a-f]{64}) (?P<code>[0-9a-f]{64})\Z"
+)
+_FORMER_HEADER = re.compile(r"[0-9a-f]{40} [0-9]{1,12} [0-9a-f]{64}\Z")
+_MEMBER = re.compile(rb"(?P<name>[0-9a-f]{40}) (?P<start>[0-9a-f]{32})\n\Z")
 _ANSWER = re.compile(r"(?P<digest>[0-9a-f]{64}) (?P<code>[0-9a-f]{64})\Z")
 
 
@@ -107,46 +120,123 @@ class Listed(Struct, frozen=True):
             at += size
 
 
+class Sender(Struct, frozen=True):
+    """Who asks.
+
+    Args:
+        member: name of the node.
+        session: 32 hexadecimal digits, made up when it started.
+        number: of the request, from 1.
+    """
+
+    member: str
+    session: str
+    number: int
+
+
+class Asked(Struct, frozen=True):
+    """What is asked for, but for the body.
+
+    Args:
+        method: of HTTP.
+        path: that is asked for.
+        is_kept: whether only what is there is asked for, by `KEPT_HEADER`.
+    """
+
+    method: str
+    path: str
+    is_kept: bool = False
+
+
 class Signed(Struct, frozen=True):
     """A request's header, taken apart.
 
     Args:
-        member: name of the node that asks.
+        sender: who asks.
+        to: start of the node that is asked.
+        digest: SHA-256 of the body.
         code: of the request.
     """
 
-    member: str
+    sender: Sender
+    to: str
+    digest: str
     code: str
 
+    @property
+    def member(self) -> str:
+        """Name of the node that asks."""
+        return self.sender.member
 
-def sign_request(secret: bytes, member: str, now: int, path: str, body: bytes) -> str:
+    def require(self, body: bytes) -> None:
+        """Make sure that the body is the one that was signed.
+
+        Raises:
+            NotAMemberError: it is not.
+        """
+        if not hmac.compare_digest(self.digest, _digest(body)):
+            raise NotAMemberError("the request's body is another one")
+
+
+def sign_request(
+    secret: bytes, sender: Sender, to: str, now: int, asked: Asked, body: bytes
+) -> str:
     """Return the header of a request.
 
     Args:
         secret: that the runners share.
-        member: name of this node.
+        sender: this node.
+        to: start of the node that is asked; `ANY_START` in the question what it is called.
         now: seconds since 1970.
-        path: that is asked for.
+        asked: what for.
         body: of the request.
     """
-    return f"{member} {now} {_code(secret, 'request', member, str(now), path, _digest(body))}"
+    digest = _digest(body)
+    said = f"{sender.member} {now} {sender.session} {sender.number} {to} {digest}"
+    kept = "kept" if asked.is_kept else "any"
+    return f"{said} {_code(secret, 'request 2', said, asked.method, asked.path, kept)}"
 
 
-def check_request(secret: bytes, header: str, now: int, path: str, body: bytes) -> Signed:
-    """Read the header of a request.
+def check_request(secret: bytes, header: str, now: int, asked: Asked) -> Signed:
+    """Read the header of a request, whose body is still to come.
 
     Raises:
         NotAMemberError: who sent it does not know the secret, or it was sent at another time.
     """
     found = _HEADER.match(header)
     if found is None:
-        raise NotAMemberError("no header of a runner's node")
-    wanted = sign_request(secret, found["member"], int(found["at"]), path, body)
-    if not hmac.compare_digest(wanted, header):
+        raise NotAMemberError(
+            "that runner's node is older than this one, which takes no requests that can be made"
+            " twice: upgrade it"
+            if _FORMER_HEADER.match(header)
+            else "no header of a runner's node"
+        )
+    said, _, code = header.rpartition(" ")
+    kept = "kept" if asked.is_kept else "any"
+    wanted = _code(secret, "request 2", said, asked.method, asked.path, kept)
+    if not hmac.compare_digest(wanted, code):
         raise NotAMemberError("the secret is another one")
     if abs(now - int(found["at"])) > MAX_SKEW:
         raise NotAMemberError("the clocks of the two runners differ by more than five minutes")
-    return Signed(found["member"], found["code"])
+    sender = Sender(found["member"], found["session"], int(found["number"]))
+    return Signed(sender, found["to"], found["digest"], found["code"])
+
+
+def encode_member(name: str, start: str) -> bytes:
+    """Write what a node is called, and its start."""
+    return f"{name} {start}\n".encode()
+
+
+def parse_member(data: bytes) -> tuple[str, str]:
+    """Read what a node is called, and its start.
+
+    Raises:
+        ProtocolError: it says no such thing.
+    """
+    found = _MEMBER.match(data)
+    if found is None:
+        raise ProtocolError("it does not say what it is called as this version does")
+    return found["name"].decode(), found["start"].decode()
 
 
 def sign_answer(secret: bytes, asked: str, digest: str) -> str:

@@ -18,6 +18,7 @@ from gittorrent.wire.urls import UrlError
 
 NOW = 1_900_000_000
 NAME, OTHER = "01" * 20, "02" * 20
+START = "0a" * 16
 
 
 def label(host: str = "10.0.0.1", port: int = 8417, at: int = NOW) -> RunnerLabel:
@@ -39,16 +40,17 @@ def test_who_was_heard_of_counts_once_it_has_proved_itself() -> None:
     members, (found,) = heard(label())
     assert members.due(0.0, found=True) == [found]
     assert members.there == {}
-    assert not members.may_ask(found.url)
-    members.proved(found, NAME, 10.0)
+    assert members.at(found.url) is None
+    members.proved(found, NAME, START, 10.0)
     assert members.there == {NAME: found}
-    assert members.may_ask("http://10.0.0.1:8417")
+    assert members.at("http://10.0.0.1:8417") is found
+    assert found.start == START
     assert members.url_of(NAME) == found.url
 
 
 def test_who_is_gone_leaves_in_bounded_time() -> None:
     members, (found,) = heard(label())
-    members.proved(found, NAME, 10.0)
+    members.proved(found, NAME, START, 10.0)
     assert members.due(10.0 + KNOWN_SECONDS, found=True) == [found]
     members.failed(found, 71.0)
     assert members.there == {}
@@ -74,7 +76,7 @@ def test_a_new_name_has_one_that_failed_looked_at_again() -> None:
 
 def test_one_that_is_there_outlives_its_name_while_it_answers() -> None:
     members, (found,) = heard(label())
-    members.proved(found, NAME, 0.0)
+    members.proved(found, NAME, START, 0.0)
     members.expire(NOW + 2 * VALID_SECONDS)
     assert members.all() == [found]
 
@@ -82,7 +84,7 @@ def test_one_that_is_there_outlives_its_name_while_it_answers() -> None:
 def test_a_flood_displaces_nobody_who_proved_itself() -> None:
     members, found = heard(*many(MAX_FOUND))
     for number, each in enumerate(found):
-        members.proved(each, f"{number:040x}", 0.0)
+        members.proved(each, f"{number:040x}", START, 0.0)
     for newer in many(10 * MAX_FOUND)[MAX_FOUND:]:
         members.hear(newer)
     assert members.all() == found
@@ -124,7 +126,7 @@ def test_what_the_operator_named_stays_what_it_is() -> None:
     members.hear(label())
     (given,) = members.all()
     assert not given.host
-    assert members.may_ask(given.url)
+    assert members.at(given.url) is None
     for _ in range(9):
         members.failed(given, 0.0)
     assert given.until == GONE_SECONDS
@@ -135,7 +137,7 @@ def test_of_two_ways_to_one_node_the_named_one_is_taken() -> None:
     members.hear(label())
     given, found = members.all()
     for each in (given, found):
-        members.proved(each, NAME, 0.0)
+        members.proved(each, NAME, START, 0.0)
     assert members.there == {NAME: given}
 
 
@@ -143,3 +145,13 @@ def test_of_two_ways_to_one_node_the_named_one_is_taken() -> None:
 def test_private_and_public_addresses_are_asked(host: str) -> None:
     _, (found,) = heard(label(host, 80))
     assert found.url == (f"http://[{host}]" if ":" in host else f"http://{host}")
+
+
+def test_who_was_started_anew_has_to_prove_itself_at_once() -> None:
+    members, (found,) = heard(label())
+    members.proved(found, NAME, START, 10.0)
+    members.started_anew(found)
+    assert members.there == {}
+    assert members.at(found.url) is None
+    assert members.due(10.0, found=True) == [found]
+    assert found.failures == 0

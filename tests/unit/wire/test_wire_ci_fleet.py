@@ -7,17 +7,22 @@ import pytest
 from gittorrent.errors import ProtocolError
 from gittorrent.wire.ci_fleet import (
     ANSWER_PATH,
+    ANY_START,
     MAX_SKEW,
     MEMBER_PATH,
+    Asked,
     Listed,
     NotAMemberError,
+    Sender,
     check_answer,
     check_request,
     encode_body,
+    encode_member,
     encode_refs_body,
     in_order,
     parse_body,
     parse_listed,
+    parse_member,
     parse_refs_body,
     sign_answer,
     sign_request,
@@ -31,39 +36,63 @@ BODY = b"https://git.example.org/x\n"
 DIGEST = "ab" * 32
 
 
+SENDER = Sender(MEMBER, "0a" * 16, 7)
+TO = "0b" * 16
+ASKED = Asked("POST", ANSWER_PATH)
+
+
 def signed(secret: bytes = SECRET) -> str:
-    return sign_request(secret, MEMBER, NOW, ANSWER_PATH, BODY)
+    return sign_request(secret, SENDER, TO, NOW, ASKED, BODY)
 
 
 def test_who_knows_the_secret_is_believed() -> None:
-    found = check_request(SECRET, signed(), NOW + MAX_SKEW, ANSWER_PATH, BODY)
-    assert found.member == MEMBER
+    found = check_request(SECRET, signed(), NOW + MAX_SKEW, ASKED)
+    assert (found.sender, found.to) == (SENDER, TO)
+    found.require(BODY)
     answer = sign_answer(SECRET, found.code, DIGEST)
     assert check_answer(SECRET, signed(), answer) == DIGEST
 
 
 @pytest.mark.parametrize(
-    ("header", "now", "path", "body"),
+    ("header", "now", "asked"),
     [
-        ("", NOW, ANSWER_PATH, BODY),
-        (signed(OTHER), NOW, ANSWER_PATH, BODY),
-        (signed(), NOW, MEMBER_PATH, BODY),
-        (signed(), NOW, ANSWER_PATH, BODY + b"x"),
-        (signed(), NOW + MAX_SKEW + 1, ANSWER_PATH, BODY),
-        (signed(), NOW - MAX_SKEW - 1, ANSWER_PATH, BODY),
-        (signed().replace(MEMBER, "02" * 20), NOW, ANSWER_PATH, BODY),
-        (signed().replace(str(NOW), str(NOW + 1)), NOW, ANSWER_PATH, BODY),
-        (f"{signed()} more", NOW, ANSWER_PATH, BODY),
+        ("", NOW, ASKED),
+        (signed(OTHER), NOW, ASKED),
+        (signed(), NOW, Asked("POST", MEMBER_PATH)),
+        (signed(), NOW, Asked("GET", ANSWER_PATH)),
+        (signed(), NOW, Asked("POST", ANSWER_PATH, is_kept=True)),
+        (signed(), NOW + MAX_SKEW + 1, ASKED),
+        (signed(), NOW - MAX_SKEW - 1, ASKED),
+        (signed().replace(MEMBER, "02" * 20), NOW, ASKED),
+        (signed().replace(str(NOW), str(NOW + 1)), NOW, ASKED),
+        (signed().replace("0a" * 16, "0c" * 16), NOW, ASKED),
+        (signed().replace(" 7 ", " 8 "), NOW, ASKED),
+        (signed().replace(TO, ANY_START), NOW, ASKED),
+        (f"{signed()} more", NOW, ASKED),
     ],
 )
-def test_others_are_not(header: str, now: int, path: str, body: bytes) -> None:
+def test_others_are_not(header: str, now: int, asked: Asked) -> None:
     with pytest.raises(NotAMemberError):
-        check_request(SECRET, header, now, path, body)
+        check_request(SECRET, header, now, asked)
+
+
+def test_a_body_is_the_one_that_was_signed() -> None:
+    with pytest.raises(NotAMemberError):
+        check_request(SECRET, signed(), NOW, ASKED).require(BODY + b"x")
+
+
+def test_a_former_node_hears_what_to_do() -> None:
+    former = f"{MEMBER} {NOW} {DIGEST}"
+    with pytest.raises(NotAMemberError, match=r"older than this one.*upgrade it"):
+        check_request(SECRET, former, NOW, ASKED)
+    with pytest.raises(ProtocolError, match="as this version does"):
+        parse_member(f"{MEMBER}\n".encode())
+    assert parse_member(encode_member(MEMBER, TO)) == (MEMBER, TO)
 
 
 def test_answers_are_for_one_request() -> None:
-    code = check_request(SECRET, signed(), NOW, ANSWER_PATH, BODY).code
-    other = sign_request(SECRET, MEMBER, NOW, ANSWER_PATH, BODY + b"x")
+    code = check_request(SECRET, signed(), NOW, ASKED).code
+    other = sign_request(SECRET, SENDER, TO, NOW, ASKED, BODY + b"x")
     good = sign_answer(SECRET, code, DIGEST)
     for asked, answer in (
         (other, good),

@@ -19,6 +19,7 @@ from gittorrent.node.ci_copies import pack_in
 from gittorrent.node.ci_socket import MAX_JOBS
 from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire.ci import FetchLine, Open
+from gittorrent.wire.pktline import encode
 from gittorrent.wire.upload_requests import UploadRequest
 from support import bulk, gitcmd, nodes
 from support.plain_servers import WebServer, git_over_http
@@ -270,6 +271,7 @@ def test_status_says_what_the_node_leaves_to_the_server(site: Site) -> None:
 def test_killed_nodes_leave_what_is_whole(site: Site) -> None:
     site.begin()
     site.clone("before").ok()
+    wait_until(site.has_copy, "the answer was looked into")
     site.kill()
     done = site.clone("without").ok()
     assert "no node that serves CI runs on this machine" in done.err
@@ -285,6 +287,7 @@ def test_killed_nodes_leave_what_is_whole(site: Site) -> None:
 def test_damage_costs_a_request_at_most(site: Site) -> None:
     site.begin()
     site.clone("before", "--depth=1").ok()
+    wait_until(site.has_copy, "the answer was looked into")
     site.kill()
     for path in (site.runner.node / "ci").glob("*/answers/*"):
         data = bytearray(path.read_bytes())
@@ -296,6 +299,30 @@ def test_damage_costs_a_request_at_most(site: Site) -> None:
     assert GOING not in done.err
     assert len(site.server.fetched) <= fetched + 1  # a copy of it may have been made by then
     assert site.head("after") == site.upstream_head()
+
+
+def in_answer(pack: bytes) -> bytes:
+    return encode(b"packfile\n") + encode(b"\1" + pack) + b"0000"
+
+
+@pytest.mark.parametrize("lies", ["stops", "ends", "changes", "says less"])
+@pytest.mark.parametrize("shape", ["", "--filter=blob:none"])
+def test_a_server_that_was_mended_is_asked_again(site: Site, lies: str, shape: str) -> None:
+    """What a server answered while something was wrong with it is given to no later job."""
+    words = [shape] if shape else []
+    oids = f"{site.upstream_head()}\n".encode()
+    less = gitcmd.git(site.upstream, "pack-objects", "--stdout", "-q", stdin=oids)
+    site.server.spoil = {
+        "stops": lambda data: encode(b"packfile\n") + encode(b"\3no memory\n") + b"0000",
+        "ends": lambda data: data[: len(data) // 2],
+        "changes": lambda data: data[:4000] + bytes([data[4000] ^ 1]) + data[4001:],
+        "says less": lambda data: in_answer(less),
+    }[lies]
+    site.begin()
+    site.clone("ill", *words).failed(128)
+    site.server.spoil = bytes
+    site.clone("well", *words).ok()
+    assert site.head("well") == site.upstream_head()
 
 
 def test_a_broken_copy_is_given_up(site: Site) -> None:

@@ -29,7 +29,8 @@ class WebServer:
     protocol 2; ``moved`` maps the beginning of a path to where it has
     gone; ``password`` is asked for where there is one, of ``user``. ``shown`` are the
     ``Authorization`` headers that came, ``sent`` the bytes of all answers' bodies. In the middle of
-    answers with objects it calls ``halfway``, which tells whether the rest may follow.
+    answers with objects it calls ``halfway``, which tells whether the rest may follow. All that is
+    answered to requests for objects goes through ``spoil`` first.
     """
 
     base: str
@@ -41,6 +42,7 @@ class WebServer:
     shown: list[str] = field(default_factory=list)
     sent: int = 0
     halfway: Callable[[], bool] = lambda: True
+    spoil: Callable[[bytes], bytes] = bytes
 
     def begin_again(self) -> None:
         """Forget who asked for what so far."""
@@ -118,6 +120,7 @@ def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: s
     plain = gzip.decompress(body) if environ["HTTP_CONTENT_ENCODING"] == "gzip" else body
     is_fetch = b"command=fetch" in plain
     if is_fetch:
+        data = made.spoil(data)
         made.fetched.append(len(data))
     lines = head.decode("ascii").split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines if line)

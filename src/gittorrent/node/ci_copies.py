@@ -12,6 +12,7 @@ read what. Source: gitprotocol-v2(5), fetch; gitprotocol-pack(5), side-band.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from typing import IO, TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from gittorrent.ids import SHA1
 from gittorrent.repository.niceness import start_yielding
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import clean_reason
-from gittorrent.wire.pktline import HEADER_SIZE, Special
+from gittorrent.wire.pktline import FLUSH, HEADER_SIZE, Special
 from gittorrent.wire.upload_requests import UploadRequest
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ WANTED = b"refs/wanted/"
 """Begins the refs by which a copy that is not whole keeps what it was asked for."""
 
 NO_FILES = b"filter blob:none"
+_TRAILER = 20
 _CHUNK = 1 << 20
 _SERVING = ("uploadpack.allowFilter=true", "uploadpack.allowAnySHA1InWant=true")
 _INCLUDE = b"include-tag"
@@ -81,9 +83,12 @@ def pack_in(answer: IO[bytes], cuts: list[bytes] | None = None) -> Iterator[byte
     """
     in_pack = False
     cuts = [] if cuts is None else cuts
+    length: int | Special = 0
     while header := answer.read(HEADER_SIZE):
         length = pktline.parse_length(header)
         data = b"" if isinstance(length, Special) else answer.read(length)
+        if not isinstance(length, Special) and len(data) < length:
+            break
         if not in_pack:
             in_pack = data == b"packfile\n"
             if b"shallow " in data[:10]:
@@ -98,6 +103,28 @@ def pack_in(answer: IO[bytes], cuts: list[bytes] | None = None) -> Iterator[byte
             )
     if not in_pack:
         raise BadAnswerError("the upstream's answer has no pack")
+    if length is not FLUSH:
+        raise BadAnswerError("the upstream's answer ends in the middle")
+
+
+def require_whole_pack(answer: IO[bytes]) -> None:
+    """Make sure that an answer goes to its end, and that its pack is as it was written.
+
+    A server that fails in the middle says so in the answer, or says nothing more.
+
+    Args:
+        answer: all of it, of an upstream whose objects are named by SHA-1.
+
+    Raises:
+        BadAnswerError: it does not.
+    """
+    digest, end = hashlib.sha1(usedforsecurity=False), b""
+    for data in pack_in(answer):
+        end += data
+        digest.update(end[:-_TRAILER])
+        end = end[-_TRAILER:]
+    if digest.digest() != end:
+        raise BadAnswerError("the upstream's pack has not the checksum at its end")
 
 
 class Copy:
@@ -212,6 +239,27 @@ class Copy:
             return self.lacking(oids)
         names = {name for name, _ in self._refs(WANTED.decode())}
         return [oid for oid in oids if WANTED + oid not in names]
+
+    def require_all(self, request: UploadRequest, *, is_connected: bool) -> None:
+        """Make sure that what a request asked for is here.
+
+        Args:
+            request: which this was made of the answer to.
+            is_connected: whether all is to be here, too, that belongs to it in this shape.
+
+        Raises:
+            BadAnswerError, GitError: it is not.
+        """
+        if request.is_whole and self._cuts():
+            raise BadAnswerError("the upstream cut off history that was asked for")
+        lacking = self.lacking(request.wants)
+        if lacking:
+            raise BadAnswerError(f"the upstream did not send {lacking[0].decode()}")
+        if is_connected:
+            words = ["rev-list", "--objects", "--quiet", "--stdin"]
+            words += ["--filter=blob:none"] if NO_FILES in self.shape else []
+            asked = b"".join(oid + b"\n" for oid in request.wants)
+            start_yielding(lambda: self._git.run(*words, stdin=asked))
 
     def request_for(self, wants: Sequence[bytes], *, with_tags: bool = False) -> UploadRequest:
         """Return the request that brings objects with what belongs to them to what is here.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import shutil
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.git.ci_upstream import CiUpstream
 from gittorrent.git.runner import GitError
-from gittorrent.node.ci_copies import NO_FILES, WANTED, Copy, has_copy
+from gittorrent.node.ci_copies import NO_FILES, WANTED, Copy, has_copy, require_whole_pack
 from gittorrent.node.ci_flow import Flow
 from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
@@ -28,6 +28,7 @@ from gittorrent.transfer.task_set import TaskSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping
+    from pathlib import Path
     from typing import Any
 
     from gittorrent.disk_space import Space
@@ -175,10 +176,9 @@ class CiMaker:
                 await self._drop(copy, asker, error)
             else:
                 return
-        async with self._attempt(asker.place, digest) as spool, self._turns:
+        async with self.taking(asker, request, digest) as spool, self._turns:
             refs = await self._work(lambda: self._ask(asker, request, spool))
-        if self._suits(asker, request):
-            self._background.start(self._make_copy(asker.place, request, digest, refs))
+        self.look_into(asker, request, digest, refs)
 
     async def _make_from(
         self, copy: Copy, asker: Asker, request: UploadRequest, digest: str
@@ -204,14 +204,18 @@ class CiMaker:
         copy = self.copy(asker)
         if copy is None:
             raise RefusedError("there is no copy of it here that news could be made from")
-        await self._update(copy, asker, request)
 
         def serve() -> None:
             self._serve(copy, _seen(copy, asker, request), spool)
 
-        with self._store.spool() as spool, self.flow.writing(key, spool):
-            async with self._turns:
-                await self._work(serve)
+        try:
+            await self._update(copy, asker, request)
+            with self._store.spool() as spool, self.flow.writing(key, spool):
+                async with self._turns:
+                    await self._work(serve)
+        except (GitError, LackingError) as error:
+            await self._drop(copy, asker, error)
+            raise RefusedError("the copy here is not whole, and gone") from error
 
     @contextlib.asynccontextmanager
     async def _attempt(self, place: str, digest: str) -> AsyncIterator[Spool]:
@@ -219,6 +223,34 @@ class CiMaker:
         with self._store.spool() as spool, self.flow.writing(digest, spool):
             yield spool
             await self._work(lambda: self._store.keep(place, digest, spool))
+
+    @contextlib.asynccontextmanager
+    async def taking(
+        self, asker: Asker, request: UploadRequest, digest: str, *, is_own: bool = True
+    ) -> AsyncIterator[Spool]:
+        """Yield where an answer that others made is written; `look_into` has to follow.
+
+        Args:
+            asker: for whom it is made.
+            request: what was asked for.
+            digest: name of the answer.
+            is_own: whether it comes from the upstream itself.
+
+        Raises:
+            BadAnswerError: what is there after the block is no answer.
+        """
+        with self._store.spool() as spool, self.flow.writing(digest, spool, is_own=is_own):
+            yield spool
+            await self._work(lambda: self._hold(asker.place, request, digest, spool))
+
+    def _hold(self, place: str, request: UploadRequest, digest: str, spool: Spool) -> None:
+        """Hold an answer until somebody has looked into it; keep one that nobody can. Blocks."""
+        with spool.path.open("rb") as file:
+            require_whole_pack(file)
+        if has_copy(request.shape):
+            self._store.hold(digest, spool)
+        else:
+            self._store.keep(place, digest, spool)
 
     def _ask(self, asker: Asker, request: UploadRequest, spool: Spool) -> Mapping[bytes, bytes]:
         """Write an upstream's answer; returns refs for the copy that is made of it. Blocks."""
@@ -236,25 +268,56 @@ class CiMaker:
 
     # -- copies
 
-    async def _make_copy(
-        self, place: str, request: UploadRequest, digest: str, refs: Mapping[bytes, bytes]
+    def look_into(
+        self,
+        asker: Asker,
+        request: UploadRequest,
+        digest: str,
+        refs: Mapping[bytes, bytes] | None,
     ) -> None:
-        """Make a copy of an answer while nobody waits for it."""
+        """Find out, while nobody waits for it, whether an answer that is held is one.
 
-        def make() -> None:
-            answer = self._store.find(place, digest)
-            if answer is None:
-                return
+        Who waited for it finds out as well, as everybody does who asks a server. But a server that
+        is mended afterwards would not be asked again.
+
+        Args:
+            asker: for whom it was made.
+            request: what was asked for.
+            digest: name of the answer.
+            refs: for a copy that is made of it; None for no copy.
+        """
+        suits = self._suits(asker, request)
+
+        def look(held: Path) -> None:
             directory = self._store.new_directory()
-            with os.fdopen(answer, "rb") as file:
-                Copy(directory, request.shape).make(file, refs)
-            self._store.keep_copy(place, directory, request.shape)
+            copy = Copy(directory, request.shape)
+            try:
+                with held.open("rb") as file:
+                    copy.make(file, refs or {})
+                copy.require_all(request, is_connected=suits)
+                if suits and refs is not None:
+                    self._store.keep_copy(asker.place, directory, request.shape)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
 
+        held = self._store.held(digest)
+        if held is not None:
+            self._background.start(self._settle(asker, digest, held, look))
+
+    async def _settle(
+        self, asker: Asker, digest: str, held: Path, look: Callable[[Path], None]
+    ) -> None:
+        """Keep an answer that is held if ``look`` finds nothing wrong with it."""
+        is_good = False
         try:
             async with self._copying:
-                await self._work(make)
+                await self._work(lambda: look(held))
+            is_good = True
         except (GitTorrentError, OSError) as error:
-            _log.warning("ci-dropped", "{url}: no copy is made: {reason}", url=place, reason=error)
+            _log.warning("ci-dropped", "{url}: an answer is not kept: {reason}", url=asker.url,
+                         reason=error)  # fmt: skip
+        finally:
+            self._store.settle(asker.place, digest, held, is_good=is_good)
 
     async def _update(self, copy: Copy, asker: Asker, request: UploadRequest) -> None:
         """Bring what a copy lacks from the upstream.

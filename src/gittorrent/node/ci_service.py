@@ -26,7 +26,7 @@ from gittorrent.node.flights import Flights
 from gittorrent.transfer.working import stoppable_by
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
+    from collections.abc import Callable, Coroutine, Hashable
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
@@ -210,22 +210,15 @@ class CiService:
         fleet, url = self.fleet, proof.url
 
         def attempt() -> AbstractAsyncContextManager[Spool]:
-            return self._attempt(url, digest)
+            return self._maker.taking(proof, request, digest, is_own=False)
 
         others = None if proof.header else fleet
         if others is not None and not await self._maker.has(proof, request):
             is_taken = await others.take(url, request, attempt)
             if is_taken:
+                self._maker.look_into(proof, request, digest, None)
                 return
         await self._own.join(digest, lambda: self._maker.make(proof, request, digest))
-
-    @contextlib.asynccontextmanager
-    async def _attempt(self, url: str, digest: str) -> AsyncIterator[Spool]:
-        """Yield where another runner's answer is written; what is whole after the block is kept."""
-        flow = self._maker.flow
-        with self._store.spool() as spool, flow.writing(digest, spool, is_own=False):
-            yield spool
-            await self._work(lambda: self._store.keep(url, digest, spool))
 
     # -- for other runners, which have asked the upstream who may read
 

@@ -6,9 +6,11 @@ URL, with ``url``, ``answers/<digest of the request>.<digest of the file>``, ``c
 its last use.
 
 Rules: what is named is whole; it is looked at once after each start whether it still has its
-digest, and goes if not. What was not used for long goes, then what was used least lately while all,
-or all of one upstream, is more than the operator allows. Whoever reads something that goes reads it
-to its end. Blocks; methods may be called from any thread. Must not know what answers are.
+digest, and goes if not. An answer that nobody has looked into yet is given as well, and lies in
+``tmp`` until somebody has: the next start asks for it anew. What was not used for long goes, then
+what was used least lately while all, or all of one upstream, is more than the operator allows.
+Whoever reads something that goes reads it to its end. Blocks; methods may be called from any
+thread. Must not know what answers are.
 """
 
 from __future__ import annotations
@@ -117,6 +119,7 @@ class CiStore:
         self._guard = threading.RLock()
         self._number = 0
         self._verified: set[str] = set()
+        self._held: dict[str, tuple[Path, str]] = {}
 
     def open(self) -> None:
         """Make the directory, and clear away what a crash left."""
@@ -165,11 +168,41 @@ class CiStore:
 
     def keep(self, url: str, request: str, spool: Spool) -> None:
         """Keep a spool's file as the answer to a request, named by its digest."""
+        self.settle(url, request, self.hold(request, spool), is_good=True)
+
+    def hold(self, request: str, spool: Spool) -> Path:
+        """Give a spool's file as the answer to a request until it is settled whether it is one.
+
+        Returns:
+            Its place, for `settle`.
+        """
         os.fsync(spool.file.fileno())
-        name = f"{request}.{spool.digest}"
         with self._guard:
-            spool.path.rename(self.place(url) / "answers" / name)
-            self._verified.add(name)
+            held = self._new_name()
+            spool.path.rename(held)
+            former, self._held[request] = self._held.get(request), (held, spool.digest)
+        if former is not None:
+            former[0].unlink()
+        return held
+
+    def held(self, request: str) -> Path | None:
+        """Return the place of an answer that is held; None if none is."""
+        found = self._held.get(request)
+        return None if found is None else found[0]
+
+    def settle(self, url: str, request: str, held: Path, *, is_good: bool) -> None:
+        """Keep the answer to a request that is held at a place, or give it to nobody any more."""
+        with self._guard:
+            path, digest = self._held.get(request, (None, ""))
+            if path != held:
+                return  # another one took its place
+            del self._held[request]
+            if is_good:
+                name = f"{request}.{digest}"
+                held.rename(self.place(url) / "answers" / name)
+                self._verified.add(name)
+            else:
+                held.unlink()
 
     def keep_copy(self, url: str, directory: Path, shape: tuple[bytes, ...] = ()) -> None:
         """Keep a directory as the copy of an upstream's repository, instead of a former one."""
@@ -179,7 +212,10 @@ class CiStore:
             directory.rename(target)
 
     def find(self, url: str, request: str) -> int | None:
-        """Return a descriptor of the file with the answer to a request; None if none is kept."""
+        """Return a descriptor of the file with the answer to a request; None if none is here."""
+        with self._guard:
+            if request in self._held:
+                return os.open(self._held[request][0], os.O_RDONLY | os.O_CLOEXEC)
         folder = self.root / _digest_of(url) / "answers"
         for path in folder.glob(f"{request}.*") if folder.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):

@@ -17,6 +17,7 @@ from gittorrent.node.ci_copies import (
     Copy,
     has_copy,
     pack_in,
+    require_whole_pack,
 )
 from gittorrent.wire.pktline import encode
 from gittorrent.wire.upload_requests import UploadRequest
@@ -206,3 +207,38 @@ def test_what_is_no_pack_is_not_taken(copy: Copy) -> None:
 def test_a_request_that_cannot_be_served_fails(copy: Copy) -> None:
     with pytest.raises(GitError):
         copy.serve(UploadRequest((b"9" * 40,)), lambda _: None)
+
+
+def test_only_whole_packs_are_taken_for_answers(upstream: Path) -> None:
+    whole = answer(upstream, UploadRequest((tip(upstream),))).getvalue()
+    require_whole_pack(io.BytesIO(whole))
+    begin = whole.index(b"PACK") + 12
+    flipped = whole[:begin] + bytes([whole[begin] ^ 1]) + whole[begin + 1 :]
+    with pytest.raises(BadAnswerError, match="checksum"):
+        require_whole_pack(io.BytesIO(flipped))
+    with pytest.raises(BadAnswerError, match="in the middle"):
+        require_whole_pack(io.BytesIO(whole.removesuffix(b"0000")))
+    with pytest.raises(BadAnswerError, match="in the middle"):
+        require_whole_pack(io.BytesIO(whole[: len(whole) // 2]))
+    with pytest.raises(BadAnswerError, match="no more"):
+        require_whole_pack(io.BytesIO(encode(b"packfile\n") + encode(b"\3no more\n") + b"0000"))
+
+
+def test_all_that_was_asked_for_has_to_be_there(copy: Copy, upstream: Path, tmp_path: Path) -> None:
+    head = tip(upstream)
+    request = UploadRequest((head,))
+    copy.require_all(request, is_connected=True)
+    with pytest.raises(BadAnswerError, match="did not send 9999"):
+        copy.require_all(UploadRequest((b"9" * 40,)), is_connected=True)
+    shallow = UploadRequest((head,), shape=(b"deepen 1",))
+    cut = Copy(tmp_path / "cut.git", shallow.shape)
+    cut.make(answer(upstream, shallow), {WANTED + head: head})
+    cut.require_all(shallow, is_connected=True)
+    with pytest.raises(BadAnswerError, match="cut off"):
+        cut.require_all(request, is_connected=True)
+    less = UploadRequest((head,), shape=(b"filter blob:none",))
+    partial = Copy(tmp_path / "partial.git", less.shape)
+    partial.make(answer(upstream, less), {WANTED + head: head})
+    partial.require_all(less, is_connected=True)
+    with pytest.raises(GitError):
+        Copy(tmp_path / "partial.git").require_all(request, is_connected=True)

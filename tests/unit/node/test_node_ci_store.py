@@ -54,6 +54,38 @@ def test_what_is_kept_is_found_after_a_start(store: CiStore, tmp_path: Path) -> 
     assert kept(opened(tmp_path)) == b"answer"
 
 
+def hold(store: CiStore, data: bytes) -> Path:
+    with store.spool() as spool:
+        spool.write(data)
+        return store.hold(REQUEST, spool)
+
+
+def test_what_is_held_is_given_until_it_is_settled(store: CiStore, tmp_path: Path) -> None:
+    held = hold(store, b"bad")
+    assert kept(store) == b"bad"
+    store.settle(URL, REQUEST, held, is_good=False)
+    assert kept(store) is None
+    held = hold(store, b"good")
+    store.settle(URL, REQUEST, held, is_good=True)
+    assert kept(store) == b"good"
+    assert kept(opened(tmp_path)) == b"good"
+
+
+def test_what_is_held_at_a_crash_is_asked_for_anew(store: CiStore, tmp_path: Path) -> None:
+    hold(store, b"unknown")
+    assert kept(opened(tmp_path)) is None
+
+
+def test_one_that_is_held_takes_the_place_of_another(store: CiStore, tmp_path: Path) -> None:
+    first = hold(store, b"first")
+    second = hold(store, b"second")
+    store.settle(URL, REQUEST, first, is_good=False)
+    assert kept(store) == b"second"
+    store.settle(URL, REQUEST, second, is_good=True)
+    assert kept(store) == b"second"
+    assert list((tmp_path / "ci" / "tmp").iterdir()) == []
+
+
 def test_what_is_not_kept_is_gone(store: CiStore, tmp_path: Path) -> None:
     with store.spool() as spool:
         spool.write(b"half")

@@ -367,16 +367,20 @@ class CiFleet:
                 return _Said.NO
             if found.status != 200:
                 _require_good(found.status, await found.content.read(MAX_ID))
-            # It comes by now, however long; silence still ends it.
-            question.timeout.reschedule(None)
             try:
                 async with question.attempt() as spool:
-                    await self._receive(found, headers[REQUEST_HEADER], spool)
+                    await self._receive(found, headers[REQUEST_HEADER], spool, question.timeout)
             except BrokenOffError:
                 return _Said.NO
         return _Said.GIVEN
 
-    async def _receive(self, answer: aiohttp.ClientResponse, asked: str, spool: Spool) -> None:
+    async def _receive(
+        self,
+        answer: aiohttp.ClientResponse,
+        asked: str,
+        spool: Spool,
+        timeout: asyncio.Timeout,
+    ) -> None:
         """Write an answer, of which the end says whether it is whole.
 
         Raises:
@@ -385,6 +389,8 @@ class CiFleet:
         """
         held = b""
         async for data in answer.content.iter_chunked(_CHUNK):
+            # It comes by now, however long; silence still ends it.
+            timeout.reschedule(None)
             held += data
             if len(held) > ANSWER_SIZE:
                 spool.write(held[:-ANSWER_SIZE])

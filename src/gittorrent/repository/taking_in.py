@@ -172,7 +172,7 @@ class TakingIn:
                 now = [each for item in group for each in self._decided(log, item, done)]
             self._take(now, done, brought)
         with self._kept.reading() as log:
-            done.lacking = log.lacking | self._lacking_ahead(log)
+            done.lacking |= self._lacking_ahead(log)
         return done
 
     def due(self) -> TakenIn:

@@ -117,7 +117,9 @@ SKIPPED = (
 """What is remembered of the world, and threads."""
 
 
-PROGRESS = re.compile(r"\._(changes|number|is_configured|busy)$")
+PROGRESS = re.compile(
+    r"\._(changes|number|is_configured|busy|looked_at|asked_at|carried_at|before\.\w+)$"
+)
 """What a node has done so far."""
 
 

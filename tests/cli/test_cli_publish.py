@@ -211,3 +211,21 @@ def test_publish_says_whose_pushes_are_provisional(owner: Person, origin: Path) 
     assert "nothing new to publish" in done.out
     assert "This is" not in done.err
     assert "1 push is provisional until the keeper signs it: ssh:" in done.err
+
+
+def test_what_another_clone_began_to_publish_is_not_published_with_this(
+    owner: Person, tmp_path: Path
+) -> None:
+    """Both directories are called the same, and the first one's copy is there without a key."""
+    for place, branch in (("secret", "plans"), ("open", "main")):
+        origin = nodes.make_repository(tmp_path / f"{place}.git")
+        gitcmd.git(origin, "branch", "plans", "main")
+        words = ("clone", "-q", "--single-branch", "-b", branch, origin, owner.root / place / "app")
+        owner.git(*words).ok()
+    secret, shown = owner.root / "secret" / "app", owner.root / "open" / "app"
+    owner.gittorrent("publish", secret, "--key", "/nonexistent").failed(7)
+    done = owner.gittorrent("publish", shown, "--new-key").failed(2)
+    assert "holds what another repository of the name app has" in done.err
+    owner.gittorrent("publish", shown, "--new-key", "--name", "open").ok()
+    assert "refs/heads/plans" not in owner.gittorrent("log", shown).ok().out
+    assert "refs/heads/plans" in owner.gittorrent("publish", secret).ok().out

@@ -199,6 +199,13 @@ def _bare_copy(
     is_new = not path.is_dir()
     # Harmless where it is whole, and completes one whose making was cut short.
     create_bare(path, found.object_format)
+    if recorded is None and read_refs(Git(path)):
+        # It would be published with what is published here.
+        raise UsageError(
+            f"{path} holds what another repository of the name {chosen} has",
+            hint="choose another with --name, or publish that one; remove the directory if nothing"
+            " needs it",
+        )
     if recorded is None:
         # Before anything is published, so that whoever goes on after a crash finds it again.
         Git(found.git_dir).run("config", "--local", "gittorrent.copy", str(path))

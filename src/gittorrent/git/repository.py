@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.durable import sweep
-from gittorrent.errors import UsageError
+from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import environment
 from gittorrent.git.alternates import lenders
 from gittorrent.git.refused import refusal
@@ -249,25 +249,28 @@ def committer(git_dir: Path) -> bytes | None:
     return person + b">" if done.returncode == 0 and close else None
 
 
+class OccupiedError(LocalError):
+    """Something else is where a repository was to be made."""
+
+
 def create_bare(path: Path, object_format: ObjectFormat) -> Git:
     """Make an empty bare repository and return git for it; one that is whole stays as it is.
 
     It is made beside its place and moved there, so that it is whole or not there if this process is
     killed: what a killed git leaves, a lock or a HEAD without its settings, stops the next one.
-    Where the directory is there already, as a user made it or another version left it, that is
-    cleared away and the rest completed.
+    Where a directory is there it is made in that, which may be all that this user may write to: it
+    has to be empty but for what a killed git leaves.
 
     Raises:
+        OccupiedError: something else is there.
         GitError: git cannot make it.
         OSError: neither can this process.
     """
-    objects = path / "objects"
-    if (path / "HEAD").exists() and (objects / _LAST_MADE).is_dir():
+    if (path / "HEAD").exists() and (path / "objects" / _LAST_MADE).is_dir():
         return Git(path)
-    if path.exists():
-        if not any(each.is_file() for each in objects.rglob("*")):
-            for left in (path / "HEAD", path / "config", *path.glob("*.lock")):
-                left.unlink(missing_ok=True)
+    if path.is_dir():
+        for left in _left_of_init(path):
+            left.rmdir() if left.is_dir() else left.unlink()
         initialize(path, object_format, "--bare")
         return Git(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -281,6 +284,25 @@ def create_bare(path: Path, object_format: ObjectFormat) -> Git:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     return Git(path)
+
+
+def _left_of_init(path: Path) -> list[Path]:
+    """Return all that is in a directory, innermost first, if a killed ``git init`` left it.
+
+    Raises:
+        OccupiedError: there is something else, which is nobody's to remove.
+    """
+    left = []
+    for each in path.rglob("*"):
+        name = each.relative_to(path).as_posix()
+        is_file = name in _MADE_FILES and each.is_file() and each.stat().st_size <= _MADE_SIZE
+        if each.is_symlink() or not (is_file or (name in _MADE_DIRECTORIES and each.is_dir())):
+            raise OccupiedError(
+                f"{path} is no repository, and has something in it: {each}",
+                hint="move it away, if nothing needs it",
+            )
+        left.append(each)
+    return sorted(left, reverse=True)
 
 
 def initialize(path: Path, object_format: ObjectFormat, *options: str) -> None:
@@ -299,6 +321,15 @@ def initialize(path: Path, object_format: ObjectFormat, *options: str) -> None:
     if done.returncode != 0:
         raise GitError(command[:1], done.returncode, done.stderr, str(path))
 
+
+_MADE_FILES = frozenset({"HEAD", "HEAD.lock", "config", "config.lock"})
+_MADE_DIRECTORIES = frozenset(
+    {"objects", "objects/pack", "refs", "refs/heads", "refs/tags", "branches", "info", "hooks"}
+)
+"""What ``git init`` makes before `_LAST_MADE`."""
+
+_MADE_SIZE = 4096
+"""Bytes of the largest of its files."""
 
 _LAST_MADE = "info"
 """What ``git init`` makes last in ``objects``, when all settings are written."""

@@ -19,6 +19,7 @@ from gittorrent.git.reader import ObjectReader
 from gittorrent.git.remotes import remote_urls
 from gittorrent.git.repository import (
     NotARepositoryError,
+    OccupiedError,
     UnsuitableRepositoryError,
     create_bare,
     find_repository,
@@ -456,9 +457,38 @@ def test_a_repository_that_is_whole_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_repository_that_cannot_be_made_is_an_error_with_gits_words(tmp_path: Path) -> None:
     (tmp_path / "x.git").mkdir()
-    (tmp_path / "x.git" / "objects").write_text("no directory")
-    with pytest.raises(LocalError, match=r"git init failed in .*x\.git: .*directory"):
+    (tmp_path / "x.git" / "HEAD").mkdir()
+    (tmp_path / "y.git").write_text("no directory")
+    for name, why in (("x", "has something in it: .*HEAD"), ("y", r"y\.git")):
+        with pytest.raises((LocalError, OSError), match=why):
+            create_bare(tmp_path / f"{name}.git", SHA1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.git", "y.git"]
+
+
+@pytest.mark.parametrize(
+    "name", ["poetry.lock", "config", "HEAD", "objects/a", "refs/heads/main", "hooks/update", "a/b"]
+)
+def test_what_is_no_killed_gits_is_not_cleared_away(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "x.git" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * 5000)
+    (tmp_path / "x.git" / "config.lock").touch()
+    with pytest.raises(OccupiedError, match="has something in it"):
         create_bare(tmp_path / "x.git", SHA1)
+    assert path.read_bytes() == b"x" * 5000
+    assert (tmp_path / "x.git" / "config.lock").exists()
+
+
+def test_nothing_is_removed_through_a_link(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config").touch()
+    (tmp_path / "x.git").mkdir()
+    (tmp_path / "x.git" / "refs").symlink_to(other)
+    (tmp_path / "x.git" / "config").symlink_to(other / "config")
+    with pytest.raises(OccupiedError):
+        create_bare(tmp_path / "x.git", SHA1)
+    assert (other / "config").exists()
 
 
 def test_a_repository_is_there_whole_or_not_at_all(tmp_path: Path) -> None:

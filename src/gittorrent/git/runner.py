@@ -54,7 +54,10 @@ def _failure_in(said: str) -> str:
     return "\n".join(found) or said
 
 
-_LOCK = re.compile("Unable to create '(.+\\.lock)': File exists")
+_LOCK = re.compile(
+    "Unable to create '(?P<lock>.+\\.lock)': File exists"
+    "|could not lock config file (?P<config>.+): File exists"
+)
 """What git says of a lock that another one has; what to do follows on lines that are left out."""
 
 
@@ -63,7 +66,8 @@ def _way_out(said: str, where: str) -> str:
     if any(words in said for words in _FULL):
         return FULL_HINT
     if (found_lock := _LOCK.search(said)) is not None:
-        return f"another git works there, or was killed: if none does, remove {found_lock[1]}"
+        lock = found_lock["lock"] or f"{found_lock['config']}.lock"
+        return f"another git works there, or was killed: if none does, remove {lock}"
     if not any(words in said for words in ("ermission", "Read-only file system")):
         return ""
     git_dir = Path(where)

@@ -162,13 +162,22 @@ class Carried:
         except FileNotFoundError:
             raise NotCarriedError(
                 f"{self.layout.git_dir} is not published or mirrored here",
-                hint="run 'gittorrent publish' on it first, or name one from 'gittorrent status'",
+                hint=self._way_to_carry(),
             ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise LocalError(
                 f"{self.layout.info} is damaged: {error}",
                 hint="'gittorrent status' says how to go on with what a mirror has",
             ) from error
+
+    def _way_to_carry(self) -> str:
+        """Return what to do with a repository that the node does not carry."""
+        if next(self.layout.logs.glob("*/log"), None) is not None:
+            return (
+                "it is a clone, and what 'git fetch' takes into it is verified as it comes;"
+                " 'gittorrent status' shows what is published or mirrored"
+            )
+        return "run 'gittorrent publish' on it first, or name one from 'gittorrent status'"
 
     @property
     def is_carried(self) -> bool:

@@ -408,12 +408,16 @@ def test_paths_may_have_ends_of_lines_in_them(tmp_path: Path, folder: str) -> No
         assert find_repository(path).git_dir == (work / ".git").resolve()
 
 
-def test_locks_of_others_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("packed-refs.lock", ("pack-refs", "--all")), ("config.lock", ("config", "a.b", "c"))],
+)
+def test_locks_of_others_are_named(tmp_path: Path, name: str, words: tuple[str, ...]) -> None:
     git = create_bare(tmp_path / "x.git", SHA1)
-    lock = git.directory / "packed-refs.lock"
+    lock = git.directory / name
     lock.touch()
     with pytest.raises(GitError) as raised:
-        git.run("pack-refs", "--all")
+        git.run(*words)
     assert raised.value.hint.endswith(f"remove {lock}")
 
 

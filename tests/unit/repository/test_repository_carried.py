@@ -11,7 +11,14 @@ from gittorrent.git.runner import Git
 from gittorrent.ids import SHA1, Oid, RefName
 from gittorrent.push.certificate import Line
 from gittorrent.push.log import VerifiedLog
-from gittorrent.repository.carried import CLONE, MIRROR, ORIGIN, Carried, RepositoryInfo
+from gittorrent.repository.carried import (
+    CLONE,
+    MIRROR,
+    ORIGIN,
+    Carried,
+    NotCarriedError,
+    RepositoryInfo,
+)
 from gittorrent.repository.evidence import GitEvidence
 from support import gitcmd
 from support.logs import MAIN, Writer, certificate
@@ -215,3 +222,19 @@ def test_a_renamed_repository_keeps_what_it_followed(site: Site) -> None:
     with site.carried.writing():
         pass
     assert site.log_ref == site.writer.head
+
+
+@pytest.mark.parametrize(("is_clone", "way_out"), [(True, "'git fetch'"), (False, "publish")])
+def test_what_is_not_carried_has_a_way_out_that_fits(
+    tmp_path: Path, is_clone: bool, way_out: str
+) -> None:
+    """Publishing a clone would make another repository of it."""
+    site = Site(tmp_path / "x.git")
+    site.carried.layout.info.unlink()
+    if is_clone:
+        log = site.carried.layout.log(site.writer.repository)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    with pytest.raises(NotCarriedError) as raised:
+        _ = site.carried.info
+    assert way_out in raised.value.hint

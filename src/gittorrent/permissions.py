@@ -22,8 +22,20 @@ class PermissionDeniedError(LocalError):
     """This user may not use a file or directory."""
 
 
-def explain_local_error(error: OSError) -> LocalError | None:
+NO_THREAD = "can't start new thread"
+"""What Python says where the system starts no more threads; it has no class of its own for that."""
+
+
+def explain_local_error(error: OSError | RuntimeError) -> LocalError | None:
     """Return what to tell a user of a failure of this machine; None if it is not plainly one."""
+    if isinstance(error, RuntimeError):
+        if str(error) != NO_THREAD:
+            return None
+        return LocalError(
+            "the system starts no more threads for this user or container",
+            hint="allow more processes (ulimit -u, or the container's limit of pids) or more memory"
+            " (ulimit -v)",
+        )
     if error.errno in _DENIED:
         for name in (error.filename, error.filename2):
             if isinstance(name, (str, bytes)):

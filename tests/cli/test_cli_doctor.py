@@ -22,6 +22,7 @@ from gittorrent.store.database import Database
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.wire.messages import FreshLine
 from support import bulk
+from support.disks import small_disk
 from support.programs import PATIENCE, Person, serve, somebody, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
@@ -252,3 +253,12 @@ def test_a_node_that_may_open_few_files_says_so(owner: Person, published: Path) 
         node.terminate()
         _, said = node.communicate(timeout=PATIENCE)
     assert b"at most 256 callers are let in instead of 1024" in said
+
+
+def test_a_home_that_cannot_be_written_to_is_a_problem(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        person = somebody(tmp_path / "person", variables={"GITTORRENT_HOME": str(disk.path)})
+        disk.protect()
+        (home,) = look(person, 1)["home"]
+        assert home[0] == "problem"
+        assert "its file system is read-only" in home[1]

@@ -43,6 +43,10 @@ class Disk:
         """Give it more room."""
         _mount("-o", f"remount,size={size}", str(self.path)).check_returncode()
 
+    def protect(self) -> None:
+        """Let nobody write to it any more."""
+        _mount("-o", "remount,ro", str(self.path)).check_returncode()
+
     def fill(self, leave: int = 0) -> Path:
         """Take all the room that is left, or so many bytes less; returns the file that has it."""
         filler = self.path / "filler"

@@ -122,3 +122,11 @@ def test_a_database_that_cannot_be_written(folder: Path) -> None:
     with pytest.raises(LocalError, match=r"cannot write to .*node.sqlite: it belongs") as caught:
         Database(folder / "node.sqlite")
     assert "chmod" in caught.value.hint
+
+
+def test_a_system_that_starts_no_threads_is_named() -> None:
+    """As in a container with a small limit of pids."""
+    found = explain_local_error(RuntimeError("can't start new thread"))
+    assert isinstance(found, LocalError)
+    assert "limit of pids" in found.hint
+    assert explain_local_error(RuntimeError("something else")) is None

@@ -24,6 +24,7 @@ from gittorrent.node.config import NodeConfig
 from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import callers_with, files_remedy, open_files_allowed
 from gittorrent.ownership import NotOwnError, require_own
+from gittorrent.permissions import denied_at
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.carried import ORIGIN, open_carried
 from gittorrent.repository.freshness import read_fresh
@@ -64,7 +65,11 @@ def look_at_home(home: Home) -> Iterator[Finding]:
     except NotOwnError as error:
         yield problem("home", str(error), error.hint)
         return
-    yield well("home", str(home.root))
+    denied = denied_at(home.root, reading=False)
+    if denied is None:
+        yield well("home", str(home.root))
+    else:
+        yield problem("home", str(denied), denied.hint)
     yield from _look_at_files(home)
     config = NodeConfig()
     try:

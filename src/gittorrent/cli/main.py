@@ -154,11 +154,18 @@ def main(command: click.Command = gittorrent) -> NoReturn:
         if error.filename == sys.stdout.name:
             _say_no_more()
             _fail(LocalError(f"cannot write to standard output: {error.strerror}"))
-        trouble = explain_local_error(error)
-        if trouble is None:
-            raise
-        _fail(trouble)
+        _explain(error)
+    except RuntimeError as error:
+        _explain(error)
     sys.exit(0)
+
+
+def _explain(error: OSError | RuntimeError) -> NoReturn:
+    """Say what is wrong with this machine, if that is what is wrong."""
+    trouble = explain_local_error(error)
+    if trouble is None:
+        raise error
+    _fail(trouble)
 
 
 def _say_no_more() -> None:

@@ -254,7 +254,7 @@ def main() -> int:
         _complain(reporter, error)
     except BrokenPipeError:
         status = 1
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         trouble = explain_local_error(error)
         if trouble is None:
             raise

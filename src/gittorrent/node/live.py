@@ -100,6 +100,13 @@ class _Live:
         self.watched = watched(served)
         self.seen: Seen | None = None
 
+    async def stop(self) -> None:
+        """End all of it."""
+        await self.calls.stop()
+        await self.reel_builder.stop()
+        await self.keeper.stop()
+        await self.repository.stop()
+
     def next_due(self, now: float) -> float:
         """Return when it is to be looked at again though nothing changed, on the loop's clock."""
         return min(
@@ -159,6 +166,7 @@ class Live:
         self._changed = asyncio.Event()
         self._is_stopped = False
         self._tasks = TaskSet()
+        self._ending = TaskSet()
         self._opening: OpenRepositories[Path] = OpenRepositories(most_open)
         self._wanted = asyncio.Event()
         self._logs: dict[Path, Path] = {}
@@ -269,6 +277,7 @@ class Live:
         self._changed.set()
         await self._tasks.stop()
         await asyncio.gather(*map(self._end, list(self._live)))
+        await asyncio.gather(*self._ending)
         await self._connections.stop()
 
     def note_paused(self) -> None:
@@ -394,10 +403,8 @@ class Live:
         self._keeping.pop(place, None)
         self._notes.forget(place)
         self._opening.closed(place)
-        await live.calls.stop()
-        await live.reel_builder.stop()
-        await live.keeper.stop()
-        await live.repository.stop()
+        # Whoever waits for this may be cancelled, as when the node stops: it is ended all the same.
+        await asyncio.shield(self._ending.start(live.stop()))
 
     async def _watch_open(self) -> None:
         """Look at each repository that is open and whose files changed, or for which it is time."""

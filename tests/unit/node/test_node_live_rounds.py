@@ -283,3 +283,34 @@ def test_announcing_goes_through_what_is_carried_when_it_has_changed(some: list[
         assert catalogue.walks == before + 1
 
     asyncio.run(run())
+
+
+def test_what_ends_while_the_node_stops_is_ended(some: list[Carried], tmp_path: Path) -> None:
+    """Whoever ends a repository is cancelled then, and nobody else knows it any more."""
+
+    async def work(live: Live, catalogue: CountingCatalogue, threads: CountingThreads) -> None:
+        del threads
+        (served, *_) = catalogue
+        repository = live.of(served)
+        assert repository is not None
+        (place,) = [each for each in live._live if live._live[each].repository is repository]
+        may_end, began = asyncio.Event(), asyncio.Event()
+
+        async def call() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                began.set()
+                await may_end.wait()  # a goodbye that takes its time
+
+        live._live[place].reel_builder._tasks.start(call())
+        await asyncio.sleep(0)
+        ending = asyncio.ensure_future(live._end(place))
+        await began.wait()
+        ending.cancel()
+        await asyncio.wait([ending])
+        may_end.set()
+        await live.stop()
+        assert not len(repository._tasks)
+
+    play(some, tmp_path / "home", work)

@@ -30,6 +30,7 @@ from gittorrent.durable import FileState, file_state
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.node.access import OPERATOR, STRANGER, Access
+from gittorrent.node.rounds import next_round
 from gittorrent.repository.carried import CACHE, Carried, object_format_of
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.readers_file import readers_here
@@ -46,7 +47,10 @@ if TYPE_CHECKING:
     from gittorrent.trust.keys import KeyRef
 
 RELOAD_SECONDS = 1.0
-"""How often a node looks what is carried; unknown paths do not make it look more often."""
+"""How often a node looks what is carried."""
+
+REST = 0.8
+"""Share of that for which unknown paths do not make it look again; rounds are not quite even."""
 
 CHECK_SECONDS = 10.0
 """Seconds between two checks whether an unrequested repository was moved."""
@@ -354,7 +358,7 @@ class Catalogue:
         async with self._change:  # whoever comes while another one looks sees what that finds
             if not at_once and self._clock() < self._next_reload:
                 return
-            self._next_reload = self._clock() + self._reload_seconds
+            self._next_reload = self._clock() + REST * self._reload_seconds
             if self._known_at != self.changes:
                 self._known, self._known_at = set(self._places), self.changes
             known = self._known
@@ -405,7 +409,7 @@ async def _again_and_again(work: Callable[[], Awaitable[None]], seconds: float) 
             await work()
         except (GitTorrentError, OSError) as error:
             _log.warning("damaged", "cannot look for repositories: {reason}", reason=error)
-        await asyncio.sleep(seconds)
+        await next_round(seconds)
 
 
 def still_carried(places: Iterable[Path], known: set[Path]) -> Listing:

@@ -34,6 +34,7 @@ from gittorrent.node.clone_downloads import (
     NotKeptError,
     RelayedReports,
 )
+from gittorrent.node.rounds import next_round
 from gittorrent.repository.cache import Cache
 from gittorrent.repository.carried import object_format_of
 from gittorrent.store.privacy import is_private
@@ -68,6 +69,9 @@ KEEP_BYTES = 10 << 30
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether something's time has passed."""
+
+EMPTY_SECONDS = 10.0
+"""The same while nothing is kept, so that nothing can be past its time but what crashes left."""
 
 TAKE_SECONDS = 3600.0
 """Time a clone's reels may take to be verified and taken over: packs are read whole."""
@@ -128,16 +132,18 @@ class LocalCloneService:
         self._downloads = CloneDownloads(self._bring)
         self._seeding: dict[RepositoryId, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
+        self._is_empty = False  # by the last look, and nothing was kept since
+        self._next_look = 0.0
 
     async def run(self) -> None:
         """Serve what is kept from earlier on, and remove what is past its time, until cancelled."""
         try:
             while True:
                 try:
-                    await self._sweep()
+                    await self.sweep()
                 except SlowError as error:
                     _log.warning("cache-failed", "the cache is not swept: {reason}", reason=error)
-                await asyncio.sleep(LOOK_SECONDS)
+                await next_round(LOOK_SECONDS)
         finally:
             await self._stop()
 
@@ -292,7 +298,7 @@ class LocalCloneService:
 
     async def _use(self, repository: RepositoryId, seconds: int) -> int:
         """Keep a repository for some time from now on, and see to it that others get it."""
-        now = self._clock()
+        now, self._is_empty = self._clock(), False
         until = await self._disk(partial(self._cache.keep, repository, now + seconds))
         await self._serve(repository)
         return int(until - now)
@@ -354,8 +360,12 @@ class LocalCloneService:
         found = [self._catalogue.find(f"/{each}".encode("ascii"), OPERATOR) for each in kept]
         return frozenset(each.info.repository_id for each in found if each and each.is_private)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Serve what is kept, and let go of what is past its time."""
+        now = asyncio.get_running_loop().time()
+        if self._is_empty and now < self._next_look:
+            return
+        self._is_empty, self._next_look = True, now + EMPTY_SECONDS
         await self._catalogue.look()
         async with self._changing:
             busy = self._downloads.repositories
@@ -368,6 +378,7 @@ class LocalCloneService:
                 reason="its time has passed, or it is private now",
             )
         kept = {each.carried.info.repository_id for each in self._shown}
+        self._is_empty = self._is_empty and not (kept or busy)
         for repository in kept - busy:
             await self._serve(repository)
         for repository in set(self._seeding) - kept - busy:

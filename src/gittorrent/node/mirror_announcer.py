@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
+from gittorrent.node.rounds import next_round
 from gittorrent.repository.carried import MIRROR
 from gittorrent.transfer.location import SCHEME, parse_location
 from gittorrent.transfer.off_loop import SlowError
@@ -90,7 +91,7 @@ class MirrorAnnouncer:
             except Exception:
                 # A mistake with one repository must not end announcing for good.
                 _log.exception("failed", "announcing failed")
-            await asyncio.sleep(LOOK_SECONDS)
+            await next_round(LOOK_SECONDS)
 
     async def announce_due(self) -> None:
         """Announce what is new or about to run out, and wait for the answers."""

@@ -43,6 +43,7 @@ from gittorrent.node.options import Options
 from gittorrent.node.pushes import Pushes
 from gittorrent.node.readiness import Phase, Readiness
 from gittorrent.node.rechecks import Rechecks
+from gittorrent.node.rounds import next_round
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.node.tls_in_use import TlsInUse
 from gittorrent.node.tokens import Tokens
@@ -344,7 +345,7 @@ class Node:
     async def _keep_out(self) -> None:
         """End conversations, downloads and fetches of those who may not read any more."""
         while True:
-            await asyncio.sleep(KEEP_OUT_SECONDS)
+            await next_round(KEEP_OUT_SECONDS)
             try:
                 await self._conversations.audience.end_unauthorised()
             except GitTorrentError as error:
@@ -387,9 +388,10 @@ class Node:
         try:
             while True:
                 described = self._describe()  # here: the thread that writes must not look at us
-                with contextlib.suppress(SlowError):  # nobody learns of it, and that is all
-                    await self._writing(partial(self._snapshot.write, described))
-                await asyncio.sleep(INTERVAL_SECONDS)
+                if self._snapshot.has_news(described):
+                    with contextlib.suppress(SlowError):  # nobody learns of it, and that is all
+                        await self._writing(partial(self._snapshot.write, described))
+                await next_round(INTERVAL_SECONDS)
         finally:
             with contextlib.suppress(SlowError):
                 await self._writing(self._snapshot.remove)

@@ -6,13 +6,13 @@ nobody. Must not know who is served.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError
 from gittorrent.event_log import EventLog
+from gittorrent.node.rounds import next_round
 from gittorrent.transfer.off_loop import SlowError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Upkeep:
         """Let other rates hold at other times of the day."""
         while True:
             self._set_rates()
-            await asyncio.sleep(RATES_SECONDS)
+            await next_round(RATES_SECONDS)
 
     def _set_rates(self) -> None:
         now = time.localtime()
@@ -103,4 +103,4 @@ class Upkeep:
                     _log.warning("disk-unknown", "cannot tell how full disks are: {reason}",
                                  reason=error)  # fmt: skip
             self._answers.tidy(is_short=bool(self._space.short()))
-            await asyncio.sleep(DISK_SECONDS)
+            await next_round(DISK_SECONDS)

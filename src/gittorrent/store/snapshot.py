@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import os
 import time
 from typing import TYPE_CHECKING
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
 INTERVAL_SECONDS = 1.0
 """How often a process writes about itself."""
+
+LEAST_SECONDS = 0.8
+"""Time within which it does not do so again; seconds are not counted quite evenly."""
+
+SAME_SECONDS = 4.0
+"""How often a process writes that has nothing new to say, so that it is known to live."""
 
 STALE_SECONDS = 10.0
 """Age at which a file says nothing about the present any more."""
@@ -46,21 +53,22 @@ class Snapshot:
     def __init__(self, directory: Path, kind: str) -> None:
         # A node may have several downloads at once.
         self._path = directory / f"{kind}-{os.getpid()}-{next(_NUMBERS)}.json"
-        self._written = 0.0
+        self._written = -math.inf
+        self._last: AnyProcess | None = None
         self._swept = False
 
     def write(self, process: AnyProcess | Callable[[], AnyProcess]) -> None:
-        """Write what the process does now, unless that was done less than a second ago.
+        """Write what the process does now, unless that was done within `LEAST_SECONDS`.
 
         A function is called only if it is to be written.
 
         Where there is no room for it nobody learns of it, which is no reason to stop doing it.
         """
         now = time.monotonic()
-        if now - self._written < INTERVAL_SECONDS:
+        if now - self._written < LEAST_SECONDS:
             return
-        self._written = now
         described = process() if callable(process) else process
+        self._written, self._last = now, described
         value = replace(described, pid=os.getpid(), time=time.time())
         beside = self._path.with_suffix(".new")
         try:
@@ -74,6 +82,10 @@ class Snapshot:
             if error.errno not in FULL:
                 raise
             beside.unlink(missing_ok=True)
+
+    def has_news(self, process: AnyProcess) -> bool:
+        """Tell whether there is anything to write that was not written, or not for a while."""
+        return process != self._last or time.monotonic() - self._written >= SAME_SECONDS
 
     def remove(self) -> None:
         """Remove the file: the process ends."""

@@ -143,6 +143,13 @@ class Slots:
             self._waiting[peer] = None
         return self._grant(now)
 
+    def take(self, peer: ConversationKey, now: float) -> bool:
+        """Let ``peer`` send a part at once if nobody need wait for that; tells whether it may."""
+        if self._waiting or peer in self._overdue or len(self._holders) >= self._slots:
+            return False
+        self._holders[peer] = now
+        return True
+
     def done(self, peer: ConversationKey, now: float) -> list[ConversationKey]:
         """Note that ``peer``'s part is sent or its connection gone; return who may begin now."""
         began = self._holders.pop(peer, None)

@@ -49,8 +49,14 @@ class Writer(Protocol):
             OSError: the connection is lost.
         """
 
-    async def send_file(self, path: Path, offset: int, count: int) -> None:
+    async def send_file(self, path: Path, offset: int, count: int, before: bytes = b"") -> None:
         """Send ``count`` bytes of a file, from byte ``offset`` on.
+
+        Args:
+            path: of the file.
+            offset: of the first byte.
+            count: of bytes.
+            before: bytes to send together with them, in front.
 
         Raises:
             OSError: the connection is lost, or the file is not there or shorter than that.

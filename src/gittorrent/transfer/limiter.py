@@ -95,6 +95,11 @@ class Limiter:
             return CHUNK
         return max(4096, min(CHUNK, rate // 10))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no limit at all, so that nothing need be counted."""
+        return self._rate is None and (self._within is None or self._within.is_open)
+
     def reserve(self, count: int) -> float:
         """Count ``count`` bytes, and return the seconds to wait before they may pass."""
         wait = 0.0 if self._within is None else self._within.reserve(count)

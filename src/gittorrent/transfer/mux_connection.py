@@ -409,7 +409,9 @@ class MuxWriter:
         elif not self._connection.unsent(self._channel.number):
             waiting.set_result(None)
 
-    async def send_file(self, path: Path, offset: int, count: int) -> None:
+    async def send_file(self, path: Path, offset: int, count: int, before: bytes = b"") -> None:
+        if before:
+            await self.send(before)
         file = await self._reading(lambda: path.open("rb"))
         try:
             at = offset

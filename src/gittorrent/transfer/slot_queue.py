@@ -31,9 +31,18 @@ class SlotQueue:
         return self._machine.line
 
     @property
+    def is_waited_for(self) -> bool:
+        """Whether anybody waits for its turn, or was just given it and has not begun."""
+        return bool(self._waiting) or len(self._machine) > 0
+
+    @property
     def waiting(self) -> set[ConversationKey]:
         """Who waits for its turn."""
         return set(self._waiting)
+
+    def take(self, peer: ConversationKey) -> bool:
+        """Take a slot if one is free and nobody waits; `done` must follow if so."""
+        return self._machine.take(peer, asyncio.get_running_loop().time())
 
     def turn(self, peer: ConversationKey) -> asyncio.Future[None]:
         """Ask for a slot; `done` must follow, whether or not it was waited for.

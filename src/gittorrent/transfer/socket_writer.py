@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import TYPE_CHECKING
 
+from gittorrent.transfer.limiter import CHUNK
 from gittorrent.transfer.off_loop import at_once
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
 
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.transfer.off_loop import Reading
+
+_MORE = getattr(socket, "MSG_MORE", 0)
+"""Flag by which the system keeps bytes until those that follow, where there is such a thing."""
 
 
 class SocketWriter:
@@ -56,13 +60,24 @@ class SocketWriter:
         view = memoryview(data)
         await self._send_all(len(view), lambda at, end: self._socket.send(view[at:end]))
 
-    async def send_file(self, path: Path, offset: int, count: int) -> None:
+    async def send_file(self, path: Path, offset: int, count: int, before: bytes = b"") -> None:
         """Send ``count`` bytes of a file, from byte ``offset`` on.
+
+        Args:
+            path: of the file.
+            offset: of the first byte.
+            count: of bytes.
+            before: bytes to send together with them, in front.
 
         Raises:
             OSError: the connection is lost, or the file is not there or shorter than that.
         """
-        source, sink = (await self._opened(path)).fileno(), self._socket.fileno()
+        file = self._file[1] if self._file and self._file[0] == path else await self._opened(path)
+        source, sink = file.fileno(), self._socket.fileno()
+        if before:
+            view = memoryview(before)
+            send = self._socket.send
+            await self._send_all(len(view), lambda at, end: send(view[at:end], _MORE))
 
         def push(at: int, end: int) -> int:
             sent = os.sendfile(sink, source, offset + at, end - at)
@@ -84,24 +99,24 @@ class SocketWriter:
 
     async def _send_all(self, count: int, push: Callable[[int, int], int]) -> None:
         """Call ``push(at, end)``, which tells how many of these bytes it sent, until all are."""
-        at = 0
+        at, is_open = 0, self._limiter.is_open
         while at < count:
-            end = min(count, at + self._limiter.chunk)
-            await self._limiter.take(end - at)
-            self.chunk_since = self._loop.time()
-            await self._send_chunk(at, end, push)
-            self.chunk_since = None
-            at = end
+            end = min(count, at + (CHUNK if is_open else self._limiter.chunk))
+            if not is_open:
+                await self._limiter.take(end - at)
+            at = self._push(at, end, push)
+            if at < end:
+                self.chunk_since = self._loop.time()
+                await self._send_chunk(at, end, push)
+                self.chunk_since = None
+                at = end
 
     async def _send_chunk(self, at: int, end: int, push: Callable[[int, int], int]) -> None:
-        """Push until all is sent, as the socket takes it.
+        """Push, now that the socket was full, until all is sent, as it takes it.
 
         The loop's callback goes on where the socket was full: waking this task for each of the few
         bytes that a slow link takes at a time would cost more than sending them.
         """
-        at = self._push(at, end, push)
-        if at == end:
-            return
         done: asyncio.Future[None] = self._loop.create_future()
 
         def go_on() -> None:

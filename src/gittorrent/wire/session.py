@@ -23,6 +23,7 @@ from enum import Enum
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.ids import ManifestId
 from gittorrent.wire import limits, pktline
 from gittorrent.wire.fields import (
     MessageError,
@@ -49,13 +50,14 @@ from gittorrent.wire.messages import (
     Message,
     Question,
     Ready,
+    ReceivePart,
     SendPushes,
     SentPush,
     Unknown,
     parse_message,
 )
 from gittorrent.wire.pending_requests import PendingRequestError, PendingRequests
-from gittorrent.wire.reelname import PackShape
+from gittorrent.wire.reelname import PackShape, ReelName
 
 
 class Role(Enum):
@@ -110,6 +112,7 @@ class Session:
         self._unasked = 0
         self._answered = 0
         self._may_be_sent = self._may_send = 0
+        self._part_said_of: tuple[ReelName, ManifestId, int] | None = None
         self._heard_at = self._sent_at = now
         self._heard = self._sent = False
         self._message_since: float | None = None
@@ -335,7 +338,7 @@ class Session:
             raise SessionMisuse(f"the session is closed; cannot send {message!r}")
         line = message.encode()
         try:
-            if parse_message(line) != message:
+            if not self._carries(message, line):
                 raise SessionMisuse(f"the wire cannot carry {message!r}")
             self._check_own_order(message)
             if isinstance(message, Question):
@@ -357,6 +360,17 @@ class Session:
         if isinstance(message, Bye):
             self._close()
         return pktline.encode(line)
+
+    def _carries(self, message: Message, line: bytes) -> bool:
+        """Tell whether the wire carries a message; of the parts of a pack all but one are alike."""
+        if not isinstance(message, ReceivePart):
+            return parse_message(line) == message
+        pack = (message.reel, message.manifest, message.total)
+        is_in_bounds = message.part < message.total and message.size <= limits.MAX_PART_BYTES
+        if pack == self._part_said_of and message.part >= 0 < message.size and is_in_bounds:
+            return True
+        self._part_said_of = pack if parse_message(line) == message else None
+        return self._part_said_of is not None
 
     def _check_own_order(self, message: Message) -> None:
         if isinstance(message, Ready):

@@ -146,3 +146,20 @@ def test_without_demand_nothing_is_tried() -> None:
     for second in range(100):
         slots.sent(10 * MIB, float(second))
     assert slots.limit == SLOTS
+
+
+def test_a_free_slot_is_taken_without_waiting_unless_somebody_waits() -> None:
+    slots = Slots(2)
+    first, second, third, fourth = PEERS[:4]
+    assert slots.take(first, 0.0)
+    assert slots.ask(second, 0.0) == [second]
+    assert not slots.take(third, 0.0), "there is none"
+    assert slots.ask(third, 0.0) == []
+    assert slots.done(first, 1.0) == [third]
+    assert not slots.take(fourth, 1.0)
+    slots.ask(first, 1.0)
+    slots.done(second, 2.0)
+    assert slots.line == {third, first}
+    assert not slots.take(fourth, 2.0)
+    slots.done(third, 3.0)
+    assert slots.take(fourth, 3.0)

@@ -69,6 +69,31 @@ def test_bytes_and_pieces_of_files_arrive_in_order(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_what_goes_in_front_of_a_piece_goes_with_it(tmp_path: Path) -> None:
+    """A part and the line that announces it are one segment, and wake the other end once."""
+    path = tmp_path / "pack"
+    path.write_bytes(DATA)
+
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            near = socket.create_connection(server.getsockname())
+            far, _ = server.accept()
+            with near, far:
+                near.setblocking(False)
+                near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                before = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                socket_writer = SocketWriter(near, Limiter(None))
+                await socket_writer.send_file(path, 0, 1000, b"a line in front of it")
+                after = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                # data_segs_out of struct tcp_info.
+                segments = [int.from_bytes(info[156:160], "little") for info in (before, after)]
+                assert segments[1] - segments[0] == 1
+                assert far.recv(4096) == b"a line in front of it" + DATA[:1000]
+                socket_writer.close()
+
+    asyncio.run(run())
+
+
 def test_a_peer_that_takes_nothing_is_noticed(tmp_path: Path) -> None:
     async def run() -> None:
         with pair() as (near, far):

@@ -508,3 +508,15 @@ def test_long_lines_cross_the_end_of_the_buffer(step: int) -> None:
     for at in range(0, len(stream), step):
         events += session.feed(stream[at : at + step])
     assert events == [MessageReceived(message) for message in said]
+
+
+@pytest.mark.parametrize("wrong", [_part(-1, 4), _part(3, 4), _part(1, 0), _part(1, 1 << 30)])
+def test_a_part_that_the_wire_cannot_carry_is_not_sent_after_one_that_it_can(
+    wrong: ReceivePart,
+) -> None:
+    caller, answerer = _pair()
+    answerer.feed(caller.send(_fetch(0, 2), shape=SHAPE))
+    assert answerer.send(_part(0, 4)) == _line(_part(0, 4))
+    with pytest.raises(SessionMisuse):
+        answerer.send(wrong)
+    assert answerer.send(_part(1, 4)) == _line(_part(1, 4))

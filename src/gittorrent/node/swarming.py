@@ -33,7 +33,7 @@ from gittorrent.swarm.super_seeder import (
     SuperSeeder,
 )
 from gittorrent.transfer.git_mirror import claimed_parts
-from gittorrent.wire.messages import CancelParts, FetchParts, HaveBundle, Try
+from gittorrent.wire.messages import CancelParts, FetchManifest, FetchParts, HaveBundle, Try
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.urls import parse_learned_url
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gittorrent.wire.session import MessageReceived
 
 SHOW_SECONDS = 0.25
-"""How often participants are shown what they may ask for next."""
+"""How often participants are shown what they may ask for next, while several want the same."""
 
 _KEYS = itertools.count(1)
 _log = EventLog(__name__)
@@ -65,6 +65,20 @@ class Swarm:
         self.peer_exchange = PeerExchange(random.SystemRandom().randrange)
         self.super_seeders: dict[ManifestId, SuperSeeder] = {}
         self.participants: dict[ParticipantKey, Participant] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def stir(self) -> None:
+        """Look at all participants soon: one came, or is gone, or has said something of itself."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SHOW_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Show everybody what they may ask for by now; again soon, if that may become more."""
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        busy = [participant.look(now) for participant in list(self.participants.values())]
+        if any(busy):
+            self.stir()
 
     def introduce(self, peer: ParticipantKey, url: str | None) -> None:
         """Carry out what follows from a participant's word on where it listens."""
@@ -135,7 +149,6 @@ class Participant:
         self._key = ParticipantKey(next(_KEYS))
         self._say: Callable[[Message], None] | None = None
         self._packs: dict[ManifestId, _Offered] = {}
-        self._timer: asyncio.TimerHandle | None = None
         self._since: float | None = None
         self._introduced = False
         self._listens = False
@@ -147,8 +160,6 @@ class Participant:
 
     def leave(self) -> None:
         """Take part no more."""
-        if self._timer is not None:
-            self._timer.cancel()
         self._swarm.participants.pop(self._key, None)
         self._swarm.peer_exchange.left(self._key)
         for manifest in self._packs:
@@ -157,6 +168,8 @@ class Participant:
                 super_seeder.left(self._key)
                 if not len(super_seeder):
                     del self._swarm.super_seeders[manifest]
+        if self._packs and self._swarm.participants:
+            self._swarm.stir()
 
     def say(self, message: Message) -> None:
         """Send a message; lost if the conversation is over."""
@@ -177,7 +190,11 @@ class Participant:
             self._take_claim(message)
 
     def on_request(self, message: Question | CancelParts) -> None:
-        """Note which parts the caller asks for, or no longer does."""
+        """Note what the caller asks for, or no longer does."""
+        if isinstance(message, FetchManifest):
+            if (super_seeder := self._swarm.super_seeders.get(message.manifest)) is not None:
+                super_seeder.wants(self._key, asyncio.get_running_loop().time())
+            return
         if not isinstance(message, FetchParts | CancelParts):
             return
         super_seeder = self._swarm.super_seeders.get(message.manifest)
@@ -222,8 +239,7 @@ class Participant:
         now = asyncio.get_running_loop().time()
         whole = PartSet.full(own.parts)
         super_seeder.has(self._key, whole if claim is None else claim, now)
-        if claim is None:
-            self._packs.pop(message.manifest, None)
+        self._swarm.stir()
 
     def show(self, offer: HaveBundle, parts: int) -> HaveBundle:
         """Return what the node has, as far as this caller is to be shown it now.
@@ -236,37 +252,42 @@ class Participant:
         if parts < least or self._say is None:
             return offer
         now = asyncio.get_running_loop().time()
-        crowd = CROWD if offer.shape == WHOLE else SHAPED_CROWD
-        super_seeder = self._swarm.super_seeders.setdefault(
-            offer.manifest, SuperSeeder(parts, crowd)
-        )
+        is_whole = offer.shape == WHOLE
+        super_seeder = self._swarm.super_seeders.get(offer.manifest)
+        if super_seeder is None:
+            crowd = CROWD if is_whole else SHAPED_CROWD
+            super_seeder = SuperSeeder(parts, crowd, counts_seeds=not is_whole)
+            self._swarm.super_seeders[offer.manifest] = super_seeder
         super_seeder.joined(self._key, now)
         if self._listens:
             super_seeder.listens(self._key)
         self._packs[offer.manifest] = _Offered(offer, parts)
         if self._since is None:
             self._since = now
-            self._tick()
+        self._swarm.stir()
         changed = super_seeder.changed(self._key, now)
         if isinstance(changed, PartSet):
             return _cut(offer, changed)
         shown = super_seeder.reveal(self._key, now)
         return offer if shown is None else _cut(offer, shown)
 
-    def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(SHOW_SECONDS, self._tick)
-        now = loop.time()
+    def look(self, now: float) -> bool:
+        """Tell the caller what it may ask for by now; returns whether that may become more soon."""
         if not self._introduced and self._since is not None and now - self._since > DEAF_SECONDS:
             self._introduced = True
             self._swarm.introduce(self._key, None)
+        is_busy = not self._introduced and self._since is not None
         for manifest, own in list(self._packs.items()):
             super_seeder = self._swarm.super_seeders.get(manifest)
-            changed = False if super_seeder is None else super_seeder.changed(self._key, now)
+            if super_seeder is None:
+                continue
+            is_busy = is_busy or len(super_seeder) > 1
+            changed = super_seeder.changed(self._key, now)
             if changed is None:
                 self.say(own.offer)
             elif isinstance(changed, PartSet):
                 self.say(_cut(own.offer, changed))
+        return is_busy
 
 
 def _cut(offer: HaveBundle, shown: PartSet) -> HaveBundle:

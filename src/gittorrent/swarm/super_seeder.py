@@ -3,10 +3,12 @@
 For the end that has a whole pack while several others download it. Each part is shown to one
 downloader; the swarm multiplies it. A part is shown again when whoever got it left before others
 had it, when it was shown in vain, or to a downloader that has had nothing new for a while (it does
-not reach the others, or they have nothing for it).
+not reach the others, or they have nothing for it). Of packs that crowds take one after the other,
+whoever has everything and stays counts, too: it gives the next ones what they would take here.
 
 Tracks, for one pack: who downloads it; what each was shown, has, and got from us; how many hold
-each part; how many parts we send in a second, and how long one takes.
+each part; who has it all and stays; whether any got parts from others; how many parts we send in a
+second, and how long one takes.
 
 Rules: fewer than a crowd of downloaders see everything at once. What is shown and not yet taken is
 bounded in all, at about what we send in two seconds, so that parts never seen yet are not kept
@@ -53,6 +55,10 @@ moment: what their origin sends counts more there than a tenth of a second."""
 LEAST_WINDOW = 8
 """Parts shown and not yet taken, in all, at least: enough for 100 ms and 500 Mbit/s."""
 
+UNPROVED_WINDOW = 2
+"""The same while somebody has everything of whom nobody is known to get anything: newcomers begin
+here, and soon show that they get it there."""
+
 STALL_SECONDS = 1.5
 """Time without a new part after which a downloader is shown what others have, at least."""
 
@@ -64,6 +70,11 @@ PATIENCE_SECONDS = 6.0
 
 PATIENCE_PARTS = 16.0
 """The same in times that we need for a part: two windows full, one to send and one to pass on."""
+
+SEED_SECONDS = 5.0
+"""Time in which a newcomer gets something from those who have everything; who does not is taken not
+to reach them, and is shown parts here, as everybody is until one got some from others again. Also
+`STALL_SECONDS` of such packs, where some get parts from others."""
 
 VAIN_SECONDS = 10.0
 """Time in which a part must be taken, at least, or it is shown to somebody else; and in which a
@@ -95,8 +106,11 @@ class _Downloader(Struct):
     told: PartSet | None = None
     open: dict[int, float] = field(default_factory=dict)  # shown and not yet taken: since when
     asked: set[int] = field(default_factory=set)  # of these
+    claimed: set[int] = field(default_factory=set)  # asked for while everything was shown
     is_idle: bool = False  # it never took anything, and asked for none of them in time
     listens: bool = False  # others can reach it
+    is_apart: bool = False  # it was noted that it gets nothing from those who have everything
+    wanted: float = math.inf  # since when it is known to want the pack
 
 
 class SuperSeeder:
@@ -105,11 +119,16 @@ class SuperSeeder:
     Args:
         parts: how many the pack has.
         crowd: downloaders from which it pays; with fewer than `CROWD` only if they can meet.
+        counts_seeds: whether those who have everything count as long as they are there.
     """
 
-    def __init__(self, parts: int, crowd: int = CROWD) -> None:
+    def __init__(self, parts: int, crowd: int = CROWD, *, counts_seeds: bool = False) -> None:
         self._parts = parts
         self._crowd = crowd
+        self._counts_seeds = counts_seeds
+        self._seeds: set[ParticipantKey] = set()
+        self._seeded = -math.inf  # since when there are any
+        self._meet = False  # whether somebody got parts from others, as far as is known
         self._downloaders: OrderedDict[ParticipantKey, _Downloader] = (
             OrderedDict()
         )  # next one first
@@ -127,16 +146,18 @@ class SuperSeeder:
         self._cursor = 0
 
     def __len__(self) -> int:
-        return len(self._downloaders)
+        return len(self._downloaders) + len(self._seeds)
 
     @property
     def is_crowded(self) -> bool:
         """Tell whether super-seeding is on."""
-        count = len(self._downloaders)
+        count = len(self)
         return count >= CROWD or (count >= self._crowd and self._may_meet())
 
     def _may_meet(self) -> bool:
         """Tell whether others reach one of the downloaders, as far as it had time to say so."""
+        if self._seeds:
+            return True
         at = self._now - DEAF_SECONDS
         return any(each.listens or each.joined > at for each in self._downloaders.values())
 
@@ -145,12 +166,13 @@ class SuperSeeder:
         """How many parts may be shown and not yet taken, in all."""
         # While nothing is sent at all, each time as many as have not asked so far.
         untaken = 0 if self._sent else self._idle_parts
-        return max(LEAST_WINDOW, untaken, 2 * len(self._sent))
+        least = UNPROVED_WINDOW if self._seeds and not self._meet else LEAST_WINDOW
+        return max(least, untaken, 2 * len(self._sent))
 
     def joined(self, peer: ParticipantKey, now: float) -> None:
         """Note that ``peer`` begins to download the pack."""
         self._tick(now)
-        if peer not in self._downloaders:
+        if peer not in self._downloaders and peer not in self._seeds:
             self._downloaders[peer] = _Downloader(PartSet(self._parts), now, now)
 
     def listens(self, peer: ParticipantKey) -> None:
@@ -161,6 +183,9 @@ class SuperSeeder:
 
     def left(self, peer: ParticipantKey) -> None:
         """Note that ``peer`` is gone; what only it had becomes fresh again."""
+        if peer in self._seeds:
+            self._seeds.discard(peer)
+            self._again()
         gone = self._downloaders.pop(peer, None)
         if gone is None:
             return
@@ -170,10 +195,18 @@ class SuperSeeder:
             self._let_go(part)
         self._again()
 
+    def wants(self, peer: ParticipantKey, now: float) -> None:
+        """Note that ``peer`` wants the pack: it may have been told of it among others."""
+        self._tick(now)
+        downloader = self._downloaders.get(peer)
+        if downloader is not None:
+            downloader.wanted = min(now, downloader.wanted)
+
     def has(self, peer: ParticipantKey, parts: PartSet, now: float) -> None:
         """Note which parts ``peer`` says it has.
 
-        Whoever has everything downloads no more, and is forgotten as a downloader.
+        Whoever has everything downloads no more, and is forgotten as a downloader; it may count as
+        long as others can reach it.
         """
         self._tick(now)
         downloader = self._downloaders.get(peer)
@@ -186,16 +219,29 @@ class SuperSeeder:
         self._counts.add_holder(after & ~before)
         downloader.has = after
         if len(parts) > downloader.sent:
+            self._meet = self._meet or not downloader.from_others
             downloader.from_others = True
         for part in [part for part in downloader.open if part in parts]:
             self._taken(downloader, part)
         if len(parts) == self._parts:
             self.left(peer)
+            if self._counts_seeds and downloader.listens:
+                self._seeded = self._seeded if self._seeds else now
+                self._seeds.add(peer)
 
     def asked(self, peer: ParticipantKey, first: int, last: int) -> None:
-        """Note that ``peer`` asked for a run of parts; what it was not shown tells nothing."""
+        """Note that ``peer`` asked for a run of parts; what it was not shown tells nothing.
+
+        While it is shown everything, what it asks for is what it will have: others need not be
+        shown that when they come.
+        """
         downloader = self._downloaders.get(peer)
         if downloader is not None:
+            if downloader.told is None and not self.is_crowded:
+                run = range(first, min(last + 1, self._parts))
+                for part in [part for part in run if part not in downloader.shown]:
+                    self._keep(downloader, part)
+                    downloader.claimed.add(part)
             downloader.asked.update(part for part in downloader.open if first <= part <= last)
             downloader.is_idle = downloader.is_idle and not downloader.asked
 
@@ -204,6 +250,10 @@ class SuperSeeder:
         downloader = self._downloaders.get(peer)
         if downloader is not None:
             downloader.asked = {part for part in downloader.asked if not first <= part <= last}
+            for part in [part for part in downloader.claimed if first <= part <= last]:
+                downloader.claimed.discard(part)
+                downloader.shown.discard(part)
+                self._let_go(part)
 
     def sent(self, peer: ParticipantKey, part: int) -> None:
         """Note that a part was sent to ``peer``."""
@@ -214,6 +264,7 @@ class SuperSeeder:
         downloader.sent += 1
         downloader.rests_until, downloader.rest = -math.inf, 0.0
         downloader.is_idle = False
+        downloader.claimed.discard(part)
         if part not in downloader.shown:
             self._keep(downloader, part)
         self._taken(downloader, part)
@@ -264,10 +315,28 @@ class SuperSeeder:
         if now <= self._pass_at:
             return
         self._withdraw(now)
+        if self._seeds and self._meet:
+            self._note_apart(now)
         while self._open - self._idle_parts < self.window:
             if not (self._show_fresh(now) or self._show_again(now)):
                 break
         self._pass_at = now
+
+    def _is_left_to_seeds(self, downloader: _Downloader, now: float) -> bool:
+        """Tell whether those who have everything are left to give it to a downloader."""
+        return self._meet and bool(self._seeds) and not self._is_apart(downloader, now)
+
+    def _note_apart(self, now: float) -> None:
+        """Take note of who gets nothing: it may be the first of many, until somebody does."""
+        for downloader in self._downloaders.values():
+            if not downloader.is_apart and self._is_apart(downloader, now):
+                downloader.is_apart = True
+                self._meet = False
+
+    def _is_apart(self, downloader: _Downloader, now: float) -> bool:
+        """Tell whether a downloader is taken not to reach those who have everything."""
+        since = max(downloader.wanted, self._seeded)
+        return not downloader.from_others and now - since > SEED_SECONDS
 
     def _show_fresh(self, now: float) -> bool:
         part = self._next_fresh()
@@ -280,16 +349,21 @@ class SuperSeeder:
                 continue
             if len(downloader.open) >= most or downloader.has & bit:
                 continue
+            if self._is_left_to_seeds(downloader, now):
+                continue
             self._show(peer, downloader, part, now)
             return True
         return False
 
     def _show_again(self, now: float) -> bool:
         """Show a rare part to a peer that gets nothing from the others."""
-        if self._gap is None:
+        if self._gap is None and not self._seeds:
             return False  # we do not know yet what is long
-        stall = max(STALL_SECONDS, STALL_PARTS * self._gap)
-        patience = max(PATIENCE_SECONDS, PATIENCE_PARTS * self._gap)
+        gap = self._gap or 0.0
+        # Where others are known to give, they are waited for: all may be busy machines.
+        least = SEED_SECONDS if self._counts_seeds and self._meet else STALL_SECONDS
+        stall = max(least, STALL_PARTS * gap)
+        patience = max(PATIENCE_SECONDS, PATIENCE_PARTS * gap)
         for peer, downloader in self._downloaders.items():
             if now < downloader.rests_until or downloader.open:
                 continue

@@ -116,3 +116,25 @@ def test_of_other_shapes_the_second_is_shown_some_parts(
         return found
 
     assert (asyncio.run(shown()) != offer) is is_cut
+
+
+def test_whoever_is_alone_is_looked_at_once() -> None:
+    """Or each clone that indexes what it has would wake its node four times a second."""
+    offer = HaveBundle(ReelName(None, PushId("b" * 40)), ManifestId("c" * 64), 1, ALL, HISTORY)
+
+    async def run() -> None:
+        swarms = Swarms()
+        first, _ = takes_part(swarms, "198.51.100.7")
+        first.show(offer, 50)
+        now = asyncio.get_running_loop().time()
+        assert first.look(now), "it may say where it listens"
+        listens(first, "git://198.51.100.7:1/x")
+        assert not first.look(now)
+        second, _ = takes_part(swarms, "198.51.100.8")
+        second.show(offer, 50)
+        assert first.look(now)
+        second.leave()
+        assert not first.look(now)
+        first.leave()
+
+    asyncio.run(run())

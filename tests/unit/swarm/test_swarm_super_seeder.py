@@ -13,7 +13,10 @@ from gittorrent.swarm.super_seeder import (
     CROWD,
     LEAST_WINDOW,
     PATIENCE_SECONDS,
+    SEED_SECONDS,
+    SHAPED_CROWD,
     STALL_SECONDS,
+    UNPROVED_WINDOW,
     VAIN_SECONDS,
     SuperSeeder,
 )
@@ -228,3 +231,86 @@ def test_strangers_are_ignored() -> None:
     super_seeder.has(ParticipantKey(99), having(1), 0.0)
     super_seeder.sent(ParticipantKey(99), 1)
     assert len(super_seeder) == 3
+
+
+def one_after_another() -> SuperSeeder:
+    """A pack that crowds take: 0 has everything and stays, and 1 got a part from it."""
+    super_seeder = SuperSeeder(PARTS, SHAPED_CROWD, counts_seeds=True)
+    for peer in peers(2):
+        super_seeder.joined(peer, 0.0)
+        super_seeder.listens(peer)
+        super_seeder.wants(peer, 0.0)
+    for part in range(PARTS):
+        super_seeder.sent(ParticipantKey(0), part)
+    super_seeder.has(ParticipantKey(0), PartSet.full(PARTS), 0.1)
+    super_seeder.has(ParticipantKey(1), having(0), 0.2)
+    return super_seeder
+
+
+def newcomer(super_seeder: SuperSeeder, peer: int, now: float) -> set[int]:
+    super_seeder.joined(ParticipantKey(peer), now)
+    super_seeder.wants(ParticipantKey(peer), now)
+    return shown(super_seeder, peer, now)
+
+
+def test_who_has_everything_and_stays_gives_it_to_the_next_one() -> None:
+    super_seeder = one_after_another()
+    super_seeder.has(ParticipantKey(1), PartSet.full(PARTS), 0.3)
+    assert newcomer(super_seeder, 2, 0.4) == set()
+    super_seeder.left(ParticipantKey(0))
+    assert newcomer(super_seeder, 2, 0.5) == set(), "one of them is there still"
+    super_seeder.left(ParticipantKey(1))
+    assert len(super_seeder) == 1
+    assert super_seeder.reveal(ParticipantKey(2), 0.6) is None
+
+
+def test_nobody_waits_for_those_who_have_everything_before_they_are_known_to_give() -> None:
+    super_seeder = SuperSeeder(PARTS, SHAPED_CROWD, counts_seeds=True)
+    super_seeder.joined(ParticipantKey(0), 0.0)
+    super_seeder.listens(ParticipantKey(0))
+    for part in range(PARTS):
+        super_seeder.sent(ParticipantKey(0), part)
+    super_seeder.has(ParticipantKey(0), PartSet.full(PARTS), 0.1)
+    assert newcomer(super_seeder, 1, 5.0) == set(range(UNPROVED_WINDOW))
+
+
+def test_who_has_everything_and_cannot_be_reached_counts_no_more() -> None:
+    super_seeder = SuperSeeder(PARTS, SHAPED_CROWD, counts_seeds=True)
+    super_seeder.joined(ParticipantKey(0), 0.0)
+    super_seeder.has(ParticipantKey(0), PartSet.full(PARTS), 0.1)
+    assert len(super_seeder) == 0
+
+
+def test_who_gets_nothing_from_those_who_have_everything_gets_it_here() -> None:
+    super_seeder = one_after_another()
+    assert newcomer(super_seeder, 2, 1.0) == set()
+    late = 1.0 + SEED_SECONDS + 0.1
+    assert shown(super_seeder, 2, late)
+    # Others are not left to wait either, until somebody is known to get something.
+    super_seeder.joined(ParticipantKey(3), late)
+    for peer in (1, 2, 3, 1, 2, 3):
+        for part in shown(super_seeder, peer, late + 0.1):
+            super_seeder.sent(ParticipantKey(peer), part)
+    assert shown(super_seeder, 3, late + 0.1)
+    super_seeder.has(ParticipantKey(3), having(*range(PARTS - 1)), late + 0.2)
+    assert newcomer(super_seeder, 4, late + 0.3) == set()
+
+
+def test_who_does_not_want_the_pack_says_nothing_of_those_who_have_it() -> None:
+    super_seeder = one_after_another()
+    super_seeder.joined(ParticipantKey(2), 1.0)  # it was told of the pack among others
+    assert newcomer(super_seeder, 3, 1.0 + SEED_SECONDS + 0.1) == set()
+
+
+def test_what_was_asked_for_before_anybody_came_is_not_shown_to_others() -> None:
+    super_seeder = SuperSeeder(PARTS, SHAPED_CROWD, counts_seeds=True)
+    super_seeder.joined(ParticipantKey(0), 0.0)
+    super_seeder.listens(ParticipantKey(0))
+    super_seeder.asked(ParticipantKey(0), 0, PARTS - 5)
+    found = newcomer(super_seeder, 1, 0.1)
+    assert found
+    assert found <= set(range(PARTS - 4, PARTS))
+    super_seeder.cancelled(ParticipantKey(0), PARTS - 5, PARTS - 5)
+    assert PARTS - 5 in shown(super_seeder, 0, 0.2) | shown(super_seeder, 1, 0.2)
+    super_seeder.left(ParticipantKey(0))
+    assert super_seeder.reveal(ParticipantKey(1), 1.9) is None, "it is alone now"

@@ -135,6 +135,7 @@ class SuperSeeder:
         self._counts = Picker(PartSet(parts), lambda _n: 0)
         self._keepers = [0] * parts  # downloaders that it was shown or sent to
         self._fresh = list(range(parts))  # a heap; entries are checked when they come up
+        self._unsent = set(range(parts))  # to nobody, since anybody wanted the pack
         self._open = 0
         self._sent: deque[float] = deque()
         self._idle_parts = 0  # open for long, and not asked for
@@ -257,6 +258,7 @@ class SuperSeeder:
 
     def sent(self, peer: ParticipantKey, part: int) -> None:
         """Note that a part was sent to ``peer``."""
+        self._unsent.discard(part)
         self._count_sent()
         downloader = self._downloaders.get(peer)
         if downloader is None:
@@ -349,7 +351,7 @@ class SuperSeeder:
                 continue
             if len(downloader.open) >= most or downloader.has & bit:
                 continue
-            if self._is_left_to_seeds(downloader, now):
+            if part not in self._unsent and self._is_left_to_seeds(downloader, now):
                 continue
             self._show(peer, downloader, part, now)
             return True

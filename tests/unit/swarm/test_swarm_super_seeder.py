@@ -314,3 +314,18 @@ def test_what_was_asked_for_before_anybody_came_is_not_shown_to_others() -> None
     assert PARTS - 5 in shown(super_seeder, 0, 0.2) | shown(super_seeder, 1, 0.2)
     super_seeder.left(ParticipantKey(0))
     assert super_seeder.reveal(ParticipantKey(1), 1.9) is None, "it is alone now"
+
+
+def test_those_who_claim_everything_do_not_hide_a_part_that_nobody_got() -> None:
+    super_seeder = SuperSeeder(PARTS, SHAPED_CROWD, counts_seeds=True)
+    for liar in peers(2):
+        super_seeder.joined(liar, 0.0)
+        super_seeder.listens(liar)
+    super_seeder.has(ParticipantKey(0), PartSet.full(PARTS), 0.1)
+    super_seeder.has(ParticipantKey(1), PartSet.full(PARTS), 0.1)
+    super_seeder.joined(ParticipantKey(2), 1.0)
+    super_seeder.wants(ParticipantKey(2), 1.0)
+    for _ in range(PARTS):
+        for part in shown(super_seeder, 2, 1.0):
+            super_seeder.sent(ParticipantKey(2), part)
+    assert shown(super_seeder, 2, 1.0) == set(range(PARTS))

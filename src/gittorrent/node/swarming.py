@@ -256,7 +256,8 @@ class Participant:
         super_seeder = self._swarm.super_seeders.get(offer.manifest)
         if super_seeder is None:
             crowd = CROWD if is_whole else SHAPED_CROWD
-            super_seeder = SuperSeeder(parts, crowd, counts_seeds=not is_whole)
+            counts = not is_whole and self._swarm.introduces
+            super_seeder = SuperSeeder(parts, crowd, counts_seeds=counts)
             self._swarm.super_seeders[offer.manifest] = super_seeder
         super_seeder.joined(self._key, now)
         if self._listens:

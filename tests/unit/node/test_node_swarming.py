@@ -138,3 +138,22 @@ def test_whoever_is_alone_is_looked_at_once() -> None:
         first.leave()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("introduces", [True, False])
+def test_whoever_nobody_is_told_of_is_no_reason_to_show_others_less(introduces: bool) -> None:
+    offer = HaveBundle(ReelName(None, PushId("b" * 40)), ManifestId("c" * 64), 1, ALL, HISTORY)
+
+    async def run() -> HaveBundle:
+        swarms = Swarms(introduces=introduces)
+        first, _ = takes_part(swarms, "198.51.100.7")
+        first.show(offer, 50)
+        listens(first, "git://198.51.100.7:1/x")
+        first.on_message(MessageReceived(offer, None))  # it has everything by now
+        second, _ = takes_part(swarms, "198.51.100.8")
+        found = second.show(offer, 50)
+        for participant in (first, second):
+            participant.leave()
+        return found
+
+    assert (asyncio.run(run()) == offer) is not introduces

@@ -109,6 +109,35 @@ def test_pushes_go_to_the_server(runner: Person, url: str, upstream: Path) -> No
     assert head(upstream) == head(copy)
 
 
+PROGRAMS = {
+    "ci+a/x:y": "git-remote-a/x",
+    "ci+ext:/x": "ext:/x",
+    "ci+ext::./x": "x",
+    "ci+ext:x:/y": "ext:x:/y",
+}
+"""What a hostile submodule could be called, and what would be run then."""
+
+
+@pytest.mark.parametrize("led", PROGRAMS)
+def test_nothing_of_a_repository_is_run_as_its_helper(runner: Person, url: str, led: str) -> None:
+    """Git lets submodules be led here, since theirs are on the servers as well."""
+    hostile, marker = runner.root / "hostile", runner.root / "was-run"
+    runner.git("init", "-q", str(hostile)).ok()
+    program = hostile / PROGRAMS[led]
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text(f"#!/bin/sh\ntouch '{marker}'\n")
+    program.chmod(0o755)
+    where = f"gittorrent::{led}"
+    (hostile / ".gitmodules").write_text(f'[submodule "s"]\npath = s\nurl = "{where}"\n')
+    gitcmd.git(hostile, "add", "-A")
+    gitcmd.git(hostile, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},s")
+    runner.git("commit", "-qm", "hostile", cwd=hostile).ok()
+    done = runner.git("clone", "-q", "--recurse-submodules", str(hostile), "copy")
+    assert done.status != 0
+    assert not marker.exists()
+    assert "write https://HOST/PATH" in done.err
+
+
 def test_submodules_are_led_there_too(runner: Person, url: str, upstream: Path) -> None:
     tree = runner.root / "tree"
     runner.git("init", "-q", tree).ok()

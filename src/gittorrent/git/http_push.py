@@ -11,6 +11,7 @@ import contextlib
 import subprocess
 from typing import TYPE_CHECKING
 
+from gittorrent.git.remote_http import http_scheme
 from gittorrent.git.runner import executable
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ class HttpPusher:
         url: of the mirror, http:// or https://.
 
     Raises:
+        NotHttpError: the URL is another one.
         GitMissingError: there is no git.
     """
 
     def __init__(self, remote: str, url: str) -> None:
-        scheme = url.partition(":")[0]
+        scheme = http_scheme(url)
         self._process = subprocess.Popen(
             [executable(), f"remote-{scheme}", remote, url],
             stdin=subprocess.PIPE,

@@ -13,7 +13,7 @@ import os
 import subprocess
 from typing import IO, TYPE_CHECKING
 
-from gittorrent.errors import UnreachableError
+from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.git.runner import GitProcess, executable, stopper_of_thread
 from gittorrent.wire import pktline
 from gittorrent.wire.pktline import FLUSH, HEADER_SIZE, RESPONSE_END, Special
@@ -24,11 +24,30 @@ if TYPE_CHECKING:
 CONNECT = b"stateless-connect git-upload-pack\n"
 """The words after which both ends speak protocol 2."""
 
+_SCHEMES = ("https", "http")
 _CHUNK = 1 << 16
 
 
 class RemoteGoneError(UnreachableError):
     """Git's helper ended before its answer did; it has said why on standard error."""
+
+
+class NotHttpError(UsageError):
+    """A URL is none that git's helper for HTTP is for."""
+
+
+def http_scheme(url: str) -> str:
+    """Return ``http`` or ``https``: with anything else git looks for a program of that name.
+
+    A repository may choose its submodules' URLs, and have a program in it of whatever name.
+
+    Raises:
+        NotHttpError: it is neither.
+    """
+    scheme, colon, _ = url.partition("://")
+    if not colon or scheme not in _SCHEMES:
+        raise NotHttpError(f"{url!r} is no URL of HTTP", hint="write https://HOST/PATH")
+    return scheme
 
 
 class RemoteHttp:
@@ -42,6 +61,7 @@ class RemoteHttp:
         errors: where it writes what it has to say; None for this process's standard error.
 
     Raises:
+        NotHttpError: the URL is another one.
         GitMissingError: there is no git.
     """
 
@@ -52,7 +72,7 @@ class RemoteHttp:
         environ: Mapping[str, str] | None = None,
         errors: IO[bytes] | None = None,
     ) -> None:
-        scheme = url.partition(":")[0]
+        scheme = http_scheme(url)
         self._process = GitProcess(
             [executable(), f"remote-{scheme}", remote, url],
             stdin=subprocess.PIPE,

@@ -105,6 +105,42 @@ def test_a_keeper_whose_clock_leaps_ahead_goes_on(pair: Pair) -> None:
     assert newest["ahead"] == 0
 
 
+def test_a_mirror_whose_clock_was_behind_has_all_when_it_is_right(tmp_path: Path) -> None:
+    """It looked meanwhile, and was told of pushes on checkpoints that it could not take in yet."""
+    clock = make_clock(tmp_path)
+    owner = somebody(tmp_path / "owner")
+    mirror = somebody(tmp_path / "mirror", variables=clock.variables)
+    key = tmp_path / "pusher"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    origin = bulk.make_small(tmp_path / "project.git")
+    owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
+    words = ("policy", "add", f"{key}.pub", "refs/heads/*", "--force", "-r", origin)
+    owner.gittorrent(*words).ok()
+    owner.gittorrent("keeper", "here", origin).ok()
+    with ExitStack() as stack:
+        daemon = stack.enter_context(serve(owner, origin))
+        mirror.gittorrent("mirror", daemon.url(), "--once").ok()
+        pair = Pair(owner, clock, mirror, origin, key, stack, daemon)
+        clock.set(-40 * DAY)
+        for _ in range(3):
+            pair.push()
+            wait_until(lambda: _waiting(owner, origin) == 0, "the origin has signed")
+            said = mirror.gittorrent("mirror", daemon.url(), "--once").ok()
+            assert "ahead of this machine's clock" in said.err
+        assert not pair.is_final("refs/heads/pushed-1")
+        clock.set(0)
+        stack.enter_context(serve(mirror))
+        for ref in (*(f"refs/heads/pushed-{number}" for number in (1, 2, 3)), pair.push()):
+            pair.wait_until_final(ref)
+        place = mirror.node / "repositories" / "project.git"
+        mirror.git("-C", place, "fsck", "--no-dangling").ok()
+
+
+def _waiting(owner: Person, origin: Path) -> int:
+    said = owner.gittorrent("keeper", "show", origin, "--json").ok()
+    return int(json.loads(said.out)["waiting"])
+
+
 def test_the_roots_go_on_from_before_a_wrong_date(
     pair: Pair, people: Callable[[str], Person]
 ) -> None:

@@ -12,6 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import TrustError
+from gittorrent.push.commit import entry_parents
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.push.starting import NoBeginningError
@@ -33,8 +34,8 @@ MAX_LOG_BYTES = 1 << 30
 """Bytes of push objects taken in one go: what a repository's owners could make a stranger store."""
 
 MAX_AHEAD_BYTES = 64 << 20
-"""Bytes of checkpoints that are left out for their date and may be wanted when more has come: a
-keeper whose clock is wrong for a month signs so many."""
+"""Bytes of checkpoints that are left out for their date, and of pushes made on them, which may be
+wanted when more has come: a keeper whose clock is wrong for a month signs so many."""
 
 
 class DatedAheadError(TrustError):
@@ -71,6 +72,7 @@ class LogIntake:
         self._clock = clock
         self._bytes = 0
         self._ahead: dict[PushId, tuple[SignedCheckpoint, PushObject]] = {}
+        self._on_ahead: dict[PushId, PushObject] = {}
         self._ahead_bytes = 0
 
     async def admit(self, entries: Sequence[LogEntry]) -> None:
@@ -120,6 +122,13 @@ class LogIntake:
     def _admit_one(self, push_id: PushId, push: PushObject) -> bool:
         """Verify an entry and admit it; tells whether it is to be stored."""
         log = self._log
+        if push.kind is PushKind.CERTIFICATE:
+            (base,) = entry_parents(push, log.object_format)
+            if base in self._ahead:
+                # It is not shown before that is here, so its objects would not be asked for.
+                self._leave_out(self._ahead[base][0], push)
+                self._on_ahead[push_id] = push
+                return False
         if push.kind is not PushKind.CHECKPOINT:
             return log.admit(push, push_id, self._expected)
         if push_id in log:
@@ -128,11 +137,15 @@ class LogIntake:
         if signed.checkpoint.time <= self._clock() + MAX_AHEAD:
             log.admit_checkpoint(signed)
             return True
+        self._leave_out(signed, push)
+        self._ahead[push_id] = (signed, push)
+        return False
+
+    def _leave_out(self, signed: SignedCheckpoint, push: PushObject) -> None:
+        """Count what is held for it may be wanted; raises DatedAheadError if that is too much."""
         self._ahead_bytes += len(push.text)
         if self._ahead_bytes > MAX_AHEAD_BYTES:
             raise self._ahead_error(signed)
-        self._ahead[push_id] = (signed, push)
-        return False
 
     def _admit_passed_over(self) -> bool:
         """Admit those that the chain goes on without, whose dates mean nothing; tells of any.
@@ -148,10 +161,15 @@ class LogIntake:
             for push_id, (signed, push) in self._ahead.items()
             if ledger.passes_over(signed.checkpoint)
         }
+        taken = {push_id: push for push_id, (_, push) in found.items()}
         for push_id, (signed, _) in found.items():
             del self._ahead[push_id]
             log.admit_checkpoint(signed)
-        self._store.store_pushes({push_id: push for push_id, (_, push) in found.items()})
+        for push_id, push in self._on_ahead.items():
+            (base,) = entry_parents(push, log.object_format)
+            if base in found and log.admit(push, push_id):
+                taken[push_id] = push
+        self._store.store_pushes(taken)
         return bool(found)
 
     def _ahead_error(self, signed: SignedCheckpoint) -> DatedAheadError:

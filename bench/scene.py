@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frame import BenchError, say
-from measure import ServerMeter, Usage, run
+from measure import ServerMeter, Usage, children_of, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,9 @@ _LIGHT_CLIENT = Path(__file__).resolve().parent / "light_client.py"
 
 START_SECONDS = 30.0
 """Time a server gets until it listens."""
+
+PACKING_SECONDS = 900.0
+"""Time a view gets to be packed."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -226,6 +229,19 @@ def staged(work: Path | None) -> Iterator[Scene]:
     """
     with tempfile.TemporaryDirectory(prefix="gittorrent-bench-", dir=work) as room:
         yield Scene(Path(room).resolve())
+
+
+@contextlib.contextmanager
+def ready_node(scene: Scene, published: Published, home: Path) -> Iterator[Server]:
+    """Run a node with HTTP; what it imports, reads and makes when it is first asked is there."""
+    with scene.node(published, home, http=True) as node:
+        scene.take("parts", f"git://{node.host}/{published.name}.git")
+        for base in (f"git://{node.host}", f"http://{node.address}:{node.http}"):
+            run(["git", "ls-remote", f"{base}/{published.name}.git", "refs/none"], scene.environ)
+        until = time.monotonic() + PACKING_SECONDS
+        while children_of(node.meter.pid) and time.monotonic() < until:
+            time.sleep(0.1)
+        yield node
 
 
 def program() -> list[str | Path]:

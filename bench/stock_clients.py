@@ -33,14 +33,13 @@ from frame import (
     run_benchmark,
     say,
 )
-from measure import children_of, run
-from scene import Published, Scene, Server, prepare_perfectly, staged
+from scene import Published, Scene, Server, prepare_perfectly, ready_node, staged
 
 from gittorrent.wire import pktline
 from gittorrent.wire.service import UPLOAD_PACK, ServiceRequest, encode_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 CROWDS = (16, 50)
@@ -58,9 +57,6 @@ FIRST_LIMIT = 1.1
 
 ANSWER_SECONDS = 600.0
 """Silence of a server after which a caller gives up."""
-
-PACKING_SECONDS = 900.0
-"""Time a view gets to be packed."""
 
 _VERSION = "version=2"
 _TYPE = "application/x-git-upload-pack-request"
@@ -252,23 +248,10 @@ def compare(scene: Scene, published: Published, home: Path, packed: Path, runs: 
 def _make_view(scene: Scene, published: Published, home: Path, shape: Shape) -> Contestant:
     """Have the view made and packed; returns what that cost, with a start and a clone."""
     way = Way("making the view", _ask_git)
-    with _node(scene, published, home) as node:
+    with ready_node(scene, published, home) as node:
         way.ask(node, f"/{published.name}.git", shape)
         way.figures["first, server CPU s"] = [node.meter.cpu()]
     return way.result(shape)
-
-
-@contextlib.contextmanager
-def _node(scene: Scene, published: Published, home: Path) -> Iterator[Server]:
-    """Run a node; what it imports and reads when it is first asked for anything is there."""
-    with scene.node(published, home, http=True) as node:
-        scene.take("parts", f"git://{node.host}/{published.name}.git")
-        for base in (f"git://{node.host}", f"http://{node.address}:{node.http}"):
-            run(["git", "ls-remote", f"{base}/{published.name}.git", "refs/none"], scene.environ)
-        until = time.monotonic() + PACKING_SECONDS
-        while children_of(node.meter.pid) and time.monotonic() < until:
-            time.sleep(0.1)
-        yield node
 
 
 def _run(
@@ -289,13 +272,13 @@ def _run(
             daemon_way.crowd(daemon, path, shape, many, DAEMON_CROWD, _each(many))
     path = f"/{published.name}.git"
     for way in node_ways:
-        with _node(scene, published, home) as node:
+        with ready_node(scene, published, home) as node:
             way.once(node, path, shape, "first")
             way.once(node, path, shape, "again")
             for many in CROWDS:
                 way.crowd(node, path, shape, many, many, _each(many))
         for many in CROWDS:
-            with _node(scene, published, home) as node:
+            with ready_node(scene, published, home) as node:
                 way.crowd(node, path, shape, many, many, f"server CPU s, each of the first {many}")
 
 

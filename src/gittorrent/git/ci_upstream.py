@@ -33,6 +33,10 @@ says nothing meanwhile, and most say something."""
 MAX_SAID = 16 << 10
 """Bytes kept of what git says of a failure."""
 
+MAX_MEMORY = 192 << 20
+"""Bytes that git may ask for to talk to an upstream. It holds what an upstream says of itself, or
+of an error, until that ends, and nothing else that is long."""
+
 _REFS = re.compile(rb"(?P<oid>[0-9a-f]{40}) (?P<name>[^ \n\0]+)")
 _WANTS_LOGIN = re.compile(
     r"could not read (?:Username|Password)|Authentication failed|returned error: 40[134]"
@@ -56,14 +60,15 @@ class CiUpstream:
     Args:
         url: of it.
         header: what an ``Authorization`` header says of the caller; empty for nothing.
+        max_memory: bytes that git may ask for.
     """
 
-    def __init__(self, url: str, header: str) -> None:
+    def __init__(self, url: str, header: str, max_memory: int = MAX_MEMORY) -> None:
         self._url = url
         self.said = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `close`)
         try:
-            self._remote = RemoteHttp(url, url, _environ(url, header), self._errors)
+            self._remote = RemoteHttp(url, url, _environ(url, header), self._errors, max_memory)
         except BaseException:
             self._errors.close()
             raise

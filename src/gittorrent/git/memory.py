@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import resource
 
+from gittorrent.git import family
+
 INDEXING_MEMORY = 1 << 30
 """Bytes that one git may ask for to index, before what came is counted."""
 
@@ -25,10 +27,17 @@ def indexing_memory(size: int) -> int:
 
 
 def limit_memory(pid: int, limit: int) -> None:
-    """Bound what a process may ask for; a hard limit that is lower stays.
+    """Bound what a process, and each that it starts, may ask for; a lower hard limit stays.
 
-    What it starts from then on inherits this. A process that has ended needs none.
+    A process that has ended needs none.
     """
+    _limit(pid, limit)
+    # What it starts from then on inherits this; git may have started its helper before.
+    for member in family.members(pid)[1:]:
+        _limit(member, limit)
+
+
+def _limit(pid: int, limit: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)

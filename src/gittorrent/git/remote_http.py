@@ -14,6 +14,7 @@ import subprocess
 from typing import IO, TYPE_CHECKING
 
 from gittorrent.errors import UnreachableError, UsageError
+from gittorrent.git.memory import limit_memory
 from gittorrent.git.runner import GitProcess, executable, stopper_of_thread
 from gittorrent.wire import pktline
 from gittorrent.wire.pktline import FLUSH, HEADER_SIZE, RESPONSE_END, Special
@@ -59,6 +60,7 @@ class RemoteHttp:
         environ: of the process, which then runs outside of all repositories; None for this
             process's own, where it is git that asks through us.
         errors: where it writes what it has to say; None for this process's standard error.
+        max_memory: bytes that it may ask for; None for as many as there are.
 
     Raises:
         NotHttpError: the URL is another one.
@@ -71,6 +73,7 @@ class RemoteHttp:
         url: str,
         environ: Mapping[str, str] | None = None,
         errors: IO[bytes] | None = None,
+        max_memory: int | None = None,
     ) -> None:
         scheme = http_scheme(url)
         self._process = GitProcess(
@@ -81,6 +84,8 @@ class RemoteHttp:
             env=None if environ is None else dict(environ),
             cwd=None if environ is None else "/",
         )
+        if max_memory is not None:
+            limit_memory(self._process.pid, max_memory)
         if (stopper := stopper_of_thread()) is not None:
             stopper.add(self._process)
         assert self._process.stdin is not None

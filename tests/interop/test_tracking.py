@@ -233,6 +233,11 @@ def test_redirects_are_named_and_not_followed(operator: Person, upstream: Path) 
         server.moved["/old/name.git"] = f"{server.base}/project.git"
         old = f"{server.base}/old/name.git"
         look(operator, old).failed(3, f"redirects to {server.base}/project.git", "--name")
+        # What the server says is no command to be copied as it is.
+        server.moved["/old/other.git"] = f"{server.base}/a.git;reboot"
+        look(operator, f"{server.base}/old/other.git").failed(
+            3, f"gittorrent track '{server.base}/a.git;reboot'"
+        )
         look(operator, f"{server.base}/project.git", "--name", "name").ok()
         assert published(operator, "name") == gitcmd.refs(upstream)
 

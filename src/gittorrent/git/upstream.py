@@ -137,7 +137,7 @@ def list_refs(upstream: Upstream, staging: Path, *, only_usual: bool) -> Adverti
     guarded = Guarded(staging, Bounds(MAX_LISTING, LISTING_SECONDS), lambda _: None)
     with path.open("wb") as file:
         outcome = guarded.run(words, subprocess.DEVNULL, _environ(upstream), out=file.fileno())
-    _judge(upstream, guarded, outcome)
+    _judge(upstream, guarded, outcome, staging)
     try:
         return parse_listing(path.read_bytes())
     except NotAListingError as error:
@@ -176,7 +176,7 @@ def fetch_ids(
     limits = Bounds(bounds.max_bytes, FETCH_SECONDS)
     guarded = Guarded(staging, limits, hear or (lambda _: None), bounds.room)
     asked = "".join(f"{want}\n" for want in dict.fromkeys(wants)).encode("ascii")
-    _judge(upstream, guarded, guarded.run(words, asked, _environ(upstream)))
+    _judge(upstream, guarded, guarded.run(words, asked, _environ(upstream)), staging)
 
 
 def _git(upstream: Upstream, *settings: str) -> list[str]:
@@ -232,13 +232,13 @@ def _require_own_url(upstream: Upstream) -> None:
         )
 
 
-def _judge(upstream: Upstream, guarded: Guarded, outcome: Outcome) -> None:
-    """Say in plain words why git failed, if it did."""
+def _judge(upstream: Upstream, guarded: Guarded, outcome: Outcome, staging: Path) -> None:
+    """Say in plain words why git failed, if it did; the scratch repository is not needed more."""
     if outcome.broken is None and outcome.status == 0:
         return
     why, hint = why_it_failed(upstream.url, guarded, outcome)
     if outcome.broken is None and _REDIRECTED.search(outcome.said):
-        raise _redirects(upstream)
+        raise _redirects(upstream, staging)
     raise UpstreamError(
         f"cannot track {upstream.url}: {why}", hint=hint or _remedy(upstream, outcome)
     )
@@ -259,27 +259,18 @@ def _remedy(upstream: Upstream, outcome: Outcome) -> str:
     return ""
 
 
-def _redirects(upstream: Upstream) -> UpstreamError:
+def _redirects(upstream: Upstream, staging: Path) -> UpstreamError:
     """Return where an upstream leads, which only the operator can agree to."""
     words = [*_git(upstream), "ls-remote", "--", upstream.url]
-    extra = {"GIT_TRACE_CURL": "2", "GIT_TRACE_CURL_NO_DATA": "1"}
-    try:
-        done = subprocess.run(
-            words,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=_environ(upstream, extra),
-            cwd="/",
-            check=False,
-            timeout=LISTING_SECONDS,
-        )
-        found = _LOCATION.search(done.stderr.decode(errors="replace"))
-    except subprocess.TimeoutExpired:
-        found = None
+    environ = _environ(upstream, {"GIT_TRACE_CURL": "2", "GIT_TRACE_CURL_NO_DATA": "1"})
+    # What answers now may be something else, and may list refs without end.
+    guarded = Guarded(staging, Bounds(MAX_LISTING, LISTING_SECONDS), lambda _: None)
+    found = _LOCATION.search(guarded.run(words, subprocess.DEVNULL, environ).said)
     target = "" if found is None else found["url"].strip()
     target = target.partition("/info/refs")[0] if target.isprintable() else ""
     where = target or "elsewhere"
-    hint = f"'gittorrent track {target}' with the same --name goes on there, if that is right"
+    words = ["gittorrent", "track", target]
+    hint = f"{shlex.join(words)} with the same --name goes on there, if that is right"
     return UpstreamError(
         f"{upstream.url} redirects to {where}, which is not followed",
         hint=hint if target else "find out where it has gone, and track that URL",

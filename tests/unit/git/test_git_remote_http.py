@@ -19,5 +19,5 @@ def test_http_is_http() -> None:
 )
 def test_nothing_else_is(url: str) -> None:
     for begin in (http_scheme, lambda url: RemoteHttp(url, url), lambda url: HttpPusher("x", url)):
-        with pytest.raises(NotHttpError, match="write https://HOST/PATH"):
+        with pytest.raises(NotHttpError, match="is no URL of HTTP"):
             begin(url)

@@ -69,6 +69,9 @@ def test_a_node_goes_on_after_it_was_restored(
         assert (later.node / "node.toml").read_text() == "[log]\nlevel = 'info'\n"
         assert (later.node / "node-id").read_text() == f"{'ab' * 20}\n"
         brought = later.node / "repositories" / "other.git"
+        (wanted,) = json.loads(later.gittorrent("status", "--json").ok().out)["wanted"]
+        shown = later.gittorrent("status").ok().out
+        assert f"{wanted} is to come: 'gittorrent serve' brings it" in shown
         with serve(later):
             wait_until(lambda: is_carried(later, "other"), "the mirror came again")
         assert bulk.published(gitcmd.refs(brought)) == bulk.published(gitcmd.refs(published))

@@ -25,9 +25,10 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.printable import printable
 from gittorrent.repository.relocating import relocate
 from gittorrent.store.database import Database
+from gittorrent.store.following import FollowTable
 from gittorrent.store.held import HeldTable
 from gittorrent.store.home import open_home
-from gittorrent.store.processes import AnyProcess
+from gittorrent.store.processes import AnyProcess, NodeProcess
 from gittorrent.store.snapshot import read_snapshots
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Status(Struct, frozen=True):
         held: what disappeared suddenly and is held back.
         collections: that are followed.
         tracks: plain git servers that it tracks.
+        wanted: URLs of what it is to carry and does not yet, such as after a restore.
     """
 
     home: str
@@ -105,6 +107,7 @@ class Status(Struct, frozen=True):
     held: list[HeldStatus]
     collections: list[CollectionStatus]
     tracks: list[TrackStatus]
+    wanted: list[str]
 
 
 def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
@@ -114,9 +117,10 @@ def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
         note_kept(database)
         held = HeldTable(database).all()
         tracks = track_statuses(database)
+        wanted = [each.url for each in FollowTable(database).wanted()]
     found = list(map(held_status, held))
     return Status(
-        str(home.root), rows, read_snapshots(home.run), found, _collections(home), tracks
+        str(home.root), rows, read_snapshots(home.run), found, _collections(home), tracks, wanted
     ), held
 
 
@@ -147,6 +151,13 @@ def _present(row: CarriedRow, database: Database) -> CarriedRow:
     return moved or row
 
 
+def _to_come(urls: list[str]) -> str:
+    """Say what a node is to bring once it runs."""
+    if len(urls) == 1:
+        return printable(f"{urls[0]} is to come: 'gittorrent serve' brings it")
+    return f"{len(urls)} repositories are to come: 'gittorrent serve' brings them"
+
+
 def _show(found: Status, held: list[HeldRow]) -> None:
     now = time.time()
     click.echo(f"home  {found.home}")
@@ -170,8 +181,10 @@ def _show(found: Status, held: list[HeldRow]) -> None:
                 click.echo(f"{each.name} is missing: {each.way_out}")
             elif each.problem:
                 click.echo(f"{each.name} cannot be used: {each.problem}; {each.way_out}")
-    elif not found.tracks:
+    elif not found.tracks and not found.wanted:
         click.echo("no repositories yet: publish or mirror one")
+    if found.wanted and not any(isinstance(each, NodeProcess) for each in found.processes):
+        click.echo(_to_come(found.wanted))
     for collection in found.collections:
         click.echo(f"collection {collection.name or collection.url}: {in_short(collection)}")
     for row in held:

@@ -138,6 +138,28 @@ def test_nothing_of_a_repository_is_run_as_its_helper(runner: Person, url: str, 
     assert "write https://HOST/PATH" in done.err
 
 
+def test_submodules_lead_to_ci_servers_alone(runner: Person, url: str) -> None:
+    """The setup allows no more of .gitmodules than git's user did before."""
+    made = runner.root / "made"
+    runner.git("init", "-q", str(made)).ok()
+    where = "gittorrent://127.0.0.1:1/x.git"
+    (made / ".gitmodules").write_text(f'[submodule "s"]\npath = s\nurl = "{where}"\n')
+    gitcmd.git(made, "add", "-A")
+    gitcmd.git(made, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},s")
+    runner.git("commit", "-qm", "made", cwd=made).ok()
+    words = ("clone", "-q", "--recurse-submodules", str(made))
+    refusal = "allows those of CI servers alone"
+    done = runner.git(*words, "copy")
+    assert refusal in done.err
+    done = runner.git("-c", "protocol.gittorrent.allow=always", *words, "again")
+    assert refusal not in done.err
+    assert "127.0.0.1:1" in done.err  # nobody is there
+    done = runner.git("ls-remote", where)
+    assert refusal not in done.err
+    runner.gittorrent("ci", "undo").ok()
+    assert "transport 'gittorrent' not allowed" in runner.git(*words, "without").err
+
+
 def test_submodules_are_led_there_too(runner: Person, url: str, upstream: Path) -> None:
     tree = runner.root / "tree"
     runner.git("init", "-q", tree).ok()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import LocalError, UsageError
-from gittorrent.git.ci_settings import SOCKET
+from gittorrent.git.ci_settings import ALLOW, ALLOW_IS_OURS, SOCKET
 from gittorrent.git.runner import executable
 from gittorrent.wire.ci_urls import PREFIX
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 BASE = f"gittorrent::{PREFIX}"
 """Begins what git turns URLs into."""
 
-_ALLOW = "protocol.gittorrent.allow"
-_ALLOW_IS_OURS = "gittorrent.ciAllows"
 _INSTEAD = re.compile(r"url\.(?P<base>.*)\.insteadof", re.DOTALL | re.IGNORECASE)
 
 
@@ -118,10 +116,10 @@ def set_up(place: Place, prefixes: Sequence[str], socket: str) -> Setup:
         place.remove(SOCKET, before.socket)
     if socket and socket != before.socket:
         place.add(SOCKET, socket)
-    if not any(name == _ALLOW for name, _ in place.entries()):
+    if not any(name == ALLOW for name, _ in place.entries()):
         # Noted first: what is ours without a note would stay for ever.
-        place.add(_ALLOW_IS_OURS, "true")
-        place.add(_ALLOW, "always")
+        place.add(ALLOW_IS_OURS, "true")
+        place.add(ALLOW, "always")
     return read_setup(place)
 
 
@@ -135,10 +133,10 @@ def undo(place: Place) -> Setup:
     for name, value in dict.fromkeys(entries):
         if _is_own(name, value) or name == SOCKET.lower():
             place.remove(name, value)
-    if (_ALLOW_IS_OURS.lower(), "true") in entries:
-        if (_ALLOW, "always") in entries:
-            place.remove(_ALLOW, "always")
-        place.remove(_ALLOW_IS_OURS, "true")
+    if (ALLOW_IS_OURS.lower(), "true") in entries:
+        if (ALLOW, "always") in entries:
+            place.remove(ALLOW, "always")
+        place.remove(ALLOW_IS_OURS, "true")
     return before
 
 

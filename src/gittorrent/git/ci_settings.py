@@ -13,14 +13,26 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gittorrent.errors import UsageError
 from gittorrent.git.runner import executable
 from gittorrent.wire.ci_urls import parse_ci_url
 from gittorrent.wire.tokens import encode_basic
 
+ALLOW = "protocol.gittorrent.allow"
+"""Git's own setting: whether it comes to us for what its user did not name."""
+
+ALLOW_IS_OURS = "gittorrent.ciAllows"
+"""Setting that says that `ALLOW` was made by `gittorrent ci setup`."""
+
 SOCKET = "gittorrent.ciSocket"
 """Setting that names the node's socket, where it is not at its usual place."""
 
+_FALSE = ("", "0", "false", "no", "off")
 _AUTHORIZATION = re.compile(r"authorization:\s*(?P<value>\S.*)\Z", re.IGNORECASE)
+
+
+class NotAskedForError(UsageError):
+    """Git was led here by something that nobody allowed to."""
 
 
 def configured_socket() -> Path | None:
@@ -42,6 +54,29 @@ def caller_header(url: str) -> str:
     if (said := _AUTHORIZATION.match(extra)) is not None:
         return said["value"]
     return parse_ci_url(url).header if _has_password(url) else _known_by_helpers(url)
+
+
+def require_asked_for(url: str) -> None:
+    """Make sure that git's user wants to be led by a URL that is no CI upstream's.
+
+    `gittorrent ci setup` lets git come here for submodules; that is for upstreams alone. Otherwise
+    git takes for submodules what its user allowed (git-config(1), protocol.<name>.allow), and so it
+    stays: whoever writes ``.gitmodules`` would choose what this machine asks its node, its network
+    and others for.
+
+    Raises:
+        NotAskedForError: a submodule leads here, and nobody but the setup allowed that.
+    """
+    if os.environ.get("GIT_PROTOCOL_FROM_USER", "1").lower() not in _FALSE:
+        return
+    if _git(["config", "--type=bool", "--get", ALLOW_IS_OURS]).strip() != "true":
+        return
+    if len(_git(["config", "--get-all", ALLOW]).split()) > 1:
+        return
+    raise NotAskedForError(
+        f"a submodule has the URL {url}; 'gittorrent ci setup' allows those of CI servers alone",
+        hint=f"to allow others as well: git config --global --add {ALLOW} always",
+    )
 
 
 def _has_password(url: str) -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gittorrent import background
 from gittorrent.durable import temporary_directory
 from gittorrent.errors import GitTorrentError, UnverifiedError
+from gittorrent.git.ci_settings import require_asked_for
 from gittorrent.git.environment import hand_down
 from gittorrent.git.http_push import COMMANDS as PUSH_COMMANDS
 from gittorrent.git.http_push import HttpPusher
@@ -276,6 +277,7 @@ def _run_helper(
     remote: str, url: str, reporter: TerminalReporter, interruptions: Interruptions
 ) -> None:
     location = parse_location(url)
+    require_asked_for(url)
     home = open_home()
     named = os.environ.get("GIT_DIR")
     # git ls-remote works without any repository; the log is kept nowhere then.

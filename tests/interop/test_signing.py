@@ -207,6 +207,20 @@ def test_a_public_key_nobody_holds_says_so(tmp_path: Path, monkeypatch: pytest.M
 
 
 @needs_ssh
+def test_a_private_key_that_others_can_read(tmp_path: Path) -> None:
+    path = ssh_key(tmp_path, "ed25519")
+    path.chmod(0o644)
+    with pytest.raises(SigningFailed, match=r"Permissions 0644 .* are too open") as caught:
+        resolve_signer(str(path), {}).sign(MESSAGE)
+    assert caught.value.hint.startswith(f"'chmod 600 {path}'")
+
+
+def test_a_name_that_is_neither_a_file_nor_known_to_gpg() -> None:
+    with pytest.raises(NoSigningKey, match="'nobody-of-this-name', and there is no file nobody"):
+        resolve_signer("nobody-of-this-name", {})
+
+
+@needs_ssh
 def test_git_configuration_chooses_the_ssh_key_and_program(tmp_path: Path) -> None:
     path = ssh_key(tmp_path, "ed25519")
     used = tmp_path / "used"

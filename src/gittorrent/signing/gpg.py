@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from gittorrent.errors import TrustError
 from gittorrent.signing.programs import (
+    NoKeyOfThatNameError,
     NoSigningKey,
     SigningFailed,
     complaint,
@@ -74,7 +75,7 @@ def gpg_signer(user: str, program: str = GPG) -> OpenPgpSigner:
     """
     primaries = _secret_keys(user, program)
     if not primaries:
-        raise NoSigningKey(f"gpg has no usable secret key for {user!r}")
+        raise NoKeyOfThatNameError(f"gpg has no usable secret key for {user!r}")
     if len(primaries) > 1:
         raise NoSigningKey(
             f"{user!r} stands for {len(primaries)} secret keys: {', '.join(primaries)}",

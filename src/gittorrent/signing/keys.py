@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from gittorrent.signing.gpg import GPG, OpenPgpSigner, gpg_signer
-from gittorrent.signing.programs import NoSigningKey, SigningFailed, complaint, run
+from gittorrent.signing.programs import (
+    NoKeyOfThatNameError,
+    NoSigningKey,
+    SigningFailed,
+    complaint,
+    run,
+)
 from gittorrent.signing.ssh import (
     SSH_KEYGEN,
     SshSigner,
@@ -101,7 +107,12 @@ def _from_spec(spec: str, ssh_program: str, gpg_program: str) -> Signer:
         return file_signer(path, ssh_program)
     if not spec.strip():
         raise NoSigningKey("the name of the signing key is empty")
-    return gpg_signer(spec.removeprefix("openpgp:"), gpg_program)
+    try:
+        return gpg_signer(spec.removeprefix("openpgp:"), gpg_program)
+    except NoKeyOfThatNameError as error:
+        if spec.startswith("openpgp:"):
+            raise
+        raise NoKeyOfThatNameError(f"{error}, and there is no file {path}") from error
 
 
 def _configured_ssh(settings: Mapping[str, str], program: str) -> Signer:

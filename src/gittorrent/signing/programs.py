@@ -33,6 +33,10 @@ class NoSigningKey(LocalError):
         super().__init__(message, hint=hint)
 
 
+class NoKeyOfThatNameError(NoSigningKey):
+    """No secret key has the name, number or address that was given."""
+
+
 class SigningFailed(LocalError):
     """The signing program refused or failed, or made something that does not verify."""
 

@@ -10,6 +10,7 @@ Source: ssh-keygen(1); docs/protocol/trust.md, SSH signatures.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -26,6 +27,8 @@ from gittorrent.trust.signature import Signature, detect, verify
 from gittorrent.trust.sshkey import parse_key_line
 
 SSH_KEYGEN = "ssh-keygen"
+
+_TOO_OPEN = re.compile(rb"Permissions [0-7]+ for '.*' are too open")
 
 _LITERAL = re.compile(r"(?:key::\s*)?((?:ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ .*)\Z", re.DOTALL)
 _LISTED = re.compile(r"\d+ (SHA256:[A-Za-z0-9+/]{43}) ")
@@ -70,9 +73,13 @@ class SshSigner(Struct, frozen=True):
         command = [self.program, *silent, "-Y", "sign", "-n", "git", *which]
         done = run(command, given=message, may_prompt=True)
         if done.returncode != 0:
+            why = complaint(done)
+            hint = "check the passphrase, or that ssh-agent runs and holds the key (ssh-add -l)"
+            if (found := _TOO_OPEN.search(done.stderr or b"")) is not None:
+                # What it says last is that there is no such key.
+                why, hint = os.fsdecode(found[0]), f"'chmod 600 {self.path}' closes it to others"
             raise SigningFailed(
-                f"{self.program} could not sign with {self.path or self.key}: {complaint(done)}",
-                hint="check the passphrase, or that ssh-agent runs and holds the key (ssh-add -l)",
+                f"{self.program} could not sign with {self.path or self.key}: {why}", hint=hint
             )
         return done.stdout
 

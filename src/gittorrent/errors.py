@@ -91,7 +91,10 @@ def local_error(error: OSError) -> LocalError | None:
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in FULL:
         return NoRoomError(f"{error.strerror}{where}", hint=FULL_HINT)
-    return LocalError(f"{error.strerror}{where}")
+    hint = "let this program open more: 'ulimit -n', or LimitNOFILE= of its systemd unit"
+    return LocalError(
+        f"{error.strerror}{where}", hint=hint if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+    )
 
 
 class ProtocolError(GitTorrentError):

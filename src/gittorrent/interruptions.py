@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
@@ -146,7 +147,13 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 
     runner = asyncio.Runner()
     try:
-        return PROCESS.run(runner.get_loop(), work)
+        loop = runner.get_loop()
+    except OSError:  # too many open files, say: what was to be done never begins
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        work.close()
+        raise
+    try:
+        return PROCESS.run(loop, work)
     finally:
         with PROCESS.held():
             runner.close()

@@ -26,8 +26,13 @@ NO_THREAD = "can't start new thread"
 """What Python says where the system starts no more threads; it has no class of its own for that."""
 
 
-def explain_local_error(error: OSError | RuntimeError) -> LocalError | None:
+def explain_local_error(error: OSError | MemoryError | RuntimeError) -> LocalError | None:
     """Return what to tell a user of a failure of this machine; None if it is not plainly one."""
+    if isinstance(error, MemoryError):
+        return LocalError(
+            "the system gives this program no more memory",
+            hint="allow more (ulimit -v, MemoryMax= of its systemd unit, or the container's limit)",
+        )
     if isinstance(error, RuntimeError):
         if str(error) != NO_THREAD:
             return None

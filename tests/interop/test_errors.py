@@ -114,6 +114,27 @@ def test_unknown_host(person: Person) -> None:
     clone(person, "gittorrent::http://no-such-host.invalid/p.git", 3, "no-such-host.invalid")
 
 
+@pytest.mark.parametrize(
+    ("limit", "words", "said"),
+    [
+        ("-n 8", ["mirror", "gittorrent://127.0.0.1:1/p.git", "--once"], "ulimit -n"),
+        ("-f 1", ["status"], "ulimit -f"),
+    ],
+)
+def test_limits_of_the_process_are_named(
+    person: Person, limit: str, words: list[str], said: str
+) -> None:
+    person.variables["PYTHONDONTWRITEBYTECODE"] = "1"  # of which the limit would keep a part
+    program = f'ulimit {limit}; exec gittorrent "$@"'
+    done = person.run("/bin/sh", "-c", program, "sh", *words).failed(7, said)
+    assert "never awaited" not in done.err
+
+
+def test_an_address_of_another_machine(person: Person) -> None:
+    done = person.gittorrent("serve", "--git", "192.0.2.1:0")
+    done.failed(7, "cannot listen at 192.0.2.1:0", "no address of this machine")
+
+
 def test_a_web_server_that_asks_who_calls(person: Person) -> None:
     class Asking(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -130,3 +130,10 @@ def test_a_system_that_starts_no_threads_is_named() -> None:
     assert isinstance(found, LocalError)
     assert "limit of pids" in found.hint
     assert explain_local_error(RuntimeError("something else")) is None
+
+
+def test_memory_that_the_system_does_not_give() -> None:
+    found = explain_local_error(MemoryError())
+    assert found is not None
+    assert found.exit_code == 7
+    assert "ulimit -v" in found.hint

@@ -155,12 +155,12 @@ def main(command: click.Command = gittorrent) -> NoReturn:
             _say_no_more()
             _fail(LocalError(f"cannot write to standard output: {error.strerror}"))
         _explain(error)
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
         _explain(error)
     sys.exit(0)
 
 
-def _explain(error: OSError | RuntimeError) -> NoReturn:
+def _explain(error: OSError | MemoryError | RuntimeError) -> NoReturn:
     """Say what is wrong with this machine, if that is what is wrong."""
     trouble = explain_local_error(error)
     if trouble is None:

@@ -255,7 +255,7 @@ def main() -> int:
         _complain(reporter, error)
     except BrokenPipeError:
         status = 1
-    except (OSError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         trouble = explain_local_error(error)
         if trouble is None:
             raise

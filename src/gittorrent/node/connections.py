@@ -35,6 +35,13 @@ PAUSE_SECONDS = 0.5
 
 _log = EventLog(__name__)
 
+_HINTS = {
+    errno.EADDRNOTAVAIL: "that is no address of this machine: choose one of its own, or 0.0.0.0"
+    " or [::] for all",
+    errno.EACCES: "ports below 1024 need a right (CAP_NET_BIND_SERVICE): choose another port",
+}
+"""What to do where it is not another port that helps."""
+
 Serve: TypeAlias = "Callable[[socket.socket, ConnectionSlot], Awaitable[None]]"
 """Serves one caller on its connection."""
 
@@ -147,9 +154,8 @@ async def open_listeners(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for listener in listeners:
             listener.close()
-        raise CannotListenError(
-            f"cannot listen at {shown}: {error.strerror}", hint="choose another port, or 0 for any"
-        ) from error
+        hint = _HINTS.get(error.errno or 0, "choose another port, or 0 for any")
+        raise CannotListenError(f"cannot listen at {shown}: {error.strerror}", hint=hint) from error
     if not listeners:
         raise CannotListenError(f"cannot listen at {shown}: no such address here")
     return listeners

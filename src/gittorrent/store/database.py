@@ -560,6 +560,18 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     )
 
 
+_MOVE_AWAY = "move it away; what repositories hold is not lost with it"
+
+_HINTS = {
+    sqlite3.SQLITE_CORRUPT: _MOVE_AWAY,
+    sqlite3.SQLITE_NOTADB: _MOVE_AWAY,
+    sqlite3.SQLITE_FULL: "make room and try again",
+    sqlite3.SQLITE_IOERR: "its disk fails, or a quota or a limit of the size of files"
+    " ('ulimit -f') is reached; GITTORRENT_HOME names another place for it",
+}
+"""What to do, by the code of the failure."""
+
+
 def _cannot_use(path: Path, error: sqlite3.DatabaseError | OSError) -> LocalError:
     denied = denied_at(path, reading=False)
     if denied is not None:
@@ -572,11 +584,10 @@ def _cannot_use(path: Path, error: sqlite3.DatabaseError | OSError) -> LocalErro
             f" {MAX_PATH}",
             hint="set GITTORRENT_HOME to a shorter one",
         )
-    hint = "move it away; what repositories hold is not lost with it"
     if isinstance(error, OSError):
-        is_full = error.errno in FULL
+        hint = "make room and try again" if error.errno in FULL else ""
     else:
-        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    if is_full:
-        hint = "make room and try again"
+        # Of extended codes the low byte is the code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        hint = _HINTS.get(code, "")
     return LocalError(f"{path} cannot be used as database: {error}", hint=hint)

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from gittorrent.durable import sweep
 from gittorrent.errors import FULL
-from gittorrent.store.processes import AnyProcess
+from gittorrent.store.processes import AnyProcess, NodeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,11 +85,24 @@ class Snapshot:
 
     def has_news(self, process: AnyProcess) -> bool:
         """Tell whether there is anything to write that was not written, or not for a while."""
-        return process != self._last or time.monotonic() - self._written >= SAME_SECONDS
+        is_due = time.monotonic() - self._written >= SAME_SECONDS
+        return is_due or self._last is None or _at_rest(process) != _at_rest(self._last)
 
     def remove(self) -> None:
         """Remove the file: the process ends."""
         self._path.unlink(missing_ok=True)
+
+
+def _at_rest(process: AnyProcess) -> AnyProcess:
+    """Return a description without what changes with time alone.
+
+    Clones that index what they have, and say nothing, are no reason to write once a second.
+    """
+    if not isinstance(process, NodeProcess):
+        return process
+    conversations = [replace(each, seconds=0.0, rate=0) for each in process.conversations]
+    cache = [replace(each, seconds_left=0) for each in process.cache]
+    return replace(process, conversations=conversations, cache=cache)
 
 
 def remove_stale(directory: Path) -> None:

@@ -14,7 +14,7 @@ from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.local_clones import KeepOptions, LocalCloneService
 from gittorrent.node.rounds import EARLIEST, until_round
 from gittorrent.store.home import Home
-from gittorrent.store.processes import NodeProcess
+from gittorrent.store.processes import ConversationFigures, NodeProcess
 from gittorrent.store.snapshot import Snapshot, look_at_snapshots
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.off_loop import Threads
@@ -75,3 +75,15 @@ def test_what_is_the_same_as_before_is_no_news(tmp_path: Path) -> None:
     (written,) = look_at_snapshots(tmp_path)
     assert isinstance(written, NodeProcess)
     assert written.listening == described.listening
+
+
+def test_a_conversation_in_which_nothing_moves_is_no_news(tmp_path: Path) -> None:
+    snapshot = Snapshot(tmp_path, "node")
+
+    def described(seconds: float, sent: int, rate: int) -> NodeProcess:
+        talk = ConversationFigures("198.51.100.7", "x", seconds, sent, 10, rate, 1, 0, choked=False)
+        return NodeProcess(listening=[], conversations=[talk])
+
+    snapshot.write(described(1.0, 1000, 500))
+    assert not snapshot.has_news(described(2.0, 1000, 250))
+    assert snapshot.has_news(described(2.0, 1001, 250))

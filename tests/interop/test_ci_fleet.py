@@ -143,6 +143,22 @@ def test_runners_that_share_refs_are_never_stale(fleet: Fleet, tmp_path: Path) -
     assert len(fleet.server.fetched) == fetched + 1
 
 
+def test_news_of_a_shape_cost_the_difference_whoever_asks(fleet: Fleet, tmp_path: Path) -> None:
+    """Who asks the server has not heard of the push: no job of its own has asked since."""
+    runners = [fleet.begin(tmp_path, number) for number in range(2)]
+    fleet.clone_all("cold", "--filter=blob:none")
+    (maker,) = [each for each in runners if each.has_asked()]
+    wait_until(lambda: any((maker.person.node / "ci").glob("*/copy-*.git")), "there is a copy")
+    (other,) = [each for each in runners if each is not maker]
+    commit(fleet.upstream)
+    whole, fetched = fleet.server.fetched[0], len(fleet.server.fetched)
+    done = other.person.git("clone", "-q", "--filter=blob:none", fleet.url, "news").ok()
+    assert GOING not in done.err
+    head = gitcmd.text(fleet.upstream, "rev-parse", "HEAD")
+    assert gitcmd.text(other.person.root / "news", "rev-parse", "HEAD") == head
+    assert sum(fleet.server.fetched[fetched:]) < whole / 4
+
+
 def test_runners_believe_nobody_about_refs_unless_told(fleet: Fleet, tmp_path: Path) -> None:
     runners = [fleet.begin(tmp_path, number) for number in range(2)]
     for each in runners:

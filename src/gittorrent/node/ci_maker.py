@@ -106,6 +106,7 @@ class CiMaker:
         working: runs what blocks.
         refs_of: returns the refs that an upstream listed last, by name; nothing if that is not
             known.
+        look_again: has these refs of a public upstream known as they are now.
     """
 
     def __init__(
@@ -114,11 +115,13 @@ class CiMaker:
         space: Space,
         working: Working,
         refs_of: Callable[[Asker], Mapping[bytes, bytes]],
+        look_again: Callable[[str], Coroutine[Any, Any, None]],
     ) -> None:
         self._store = store
         self._space = space
         self._work = working
         self._refs_of = refs_of
+        self._look_again = look_again
         self.flow = Flow()
         self._updates: Flights[None] = Flights()
         self._tidying: Flights[None] = Flights()
@@ -160,6 +163,16 @@ class CiMaker:
         listed = frozenset(self._refs_of(asker).values())
         return listed.issuperset(request.wants)
 
+    async def _know_refs(self, asker: Asker, request: UploadRequest) -> None:
+        """Have an upstream list its refs where some of what is wanted is among those it had.
+
+        Another runner has heard of a push, and this one not yet. Files are never among them.
+        """
+        known = frozenset(self._refs_of(asker).values())
+        wants = frozenset(request.wants)
+        if NO_FILES in request.shape and known & wants and wants - known:
+            await self._look_again(asker.url)
+
     # -- answers
 
     async def make(self, asker: Asker, request: UploadRequest, digest: str) -> None:
@@ -168,6 +181,7 @@ class CiMaker:
         Raises:
             GitTorrentError: the upstream does not give it.
         """
+        await self._know_refs(asker, request)
         for copy in self._copies(asker, request):
             try:
                 await self._update(copy, asker, request)

@@ -22,7 +22,7 @@ from gittorrent.node.flights import Flights
 from gittorrent.wire.ci_fleet import Listed
 from gittorrent.wire.ci_urls import is_allowed
 from gittorrent.wire.peeled_refs import PeeledRefs, without_peel
-from gittorrent.wire.upload_requests import list_request
+from gittorrent.wire.upload_requests import list_request, request_prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,8 @@ MAX_LISTED = 64
 """Upstreams of which the refs are remembered that they listed last: 100 KB each, or some MB."""
 
 _HEAD = b"HEAD"
-_ALL = (_HEAD, b"refs/heads/", b"refs/tags/", b"refs/pull/", b"refs/merge-requests/")
+_USUAL = (b"refs/heads/", b"refs/tags/")
+_ALL = (_HEAD, *_USUAL, b"refs/pull/", b"refs/merge-requests/")
 """Refs whose objects jobs fetch: those of pull requests, as the usual forges name them."""
 
 
@@ -222,7 +223,10 @@ class CiRefs:
             GitTorrentError: it does not say, or is not allowed here.
         """
         self._require_allowed(url)
-        return await self._own.join_next((url, request), lambda: self._ask(url, request))
+        found = await self._own.join_next((url, request), lambda: self._ask(url, request))
+        # Those who ask for refs here are those who ask for objects next.
+        self._note(url, request, found)
+        return found
 
     async def _list(self, url: str, request: bytes) -> Listed:
         return await self._listings.join_next((url, request), lambda: self._heard(url, request))
@@ -234,13 +238,28 @@ class CiRefs:
         found = None if fleet is None else await fleet.refs(url, request)
         if found is None:
             found = await self.for_others(url, request)
+        self._note(url, request, found)
+        _put(self._public, url, Proof(url, "", now, said=found.said), MAX_PUBLIC)
+        return found
+
+    def _note(self, url: str, request: bytes, found: Listed) -> None:
+        """Remember which refs an upstream has, if it was asked for the usual ones at least."""
+        asked = set(request_prefixes(request))
+        if asked and not asked.issuperset(_USUAL):
+            return
         refs: dict[bytes, bytes] = {}
         for packet in found.packets():
             note_ref(packet, refs)
-        _put(self._public, url, Proof(url, "", now, said=found.said), MAX_PUBLIC)
-        if request != list_request(_HEAD):
-            _put(self._listed, url, refs, MAX_LISTED)
-        return found
+        _put(self._listed, url, refs, MAX_LISTED)
+
+    async def look_again(self, url: str) -> None:
+        """Have the usual refs of a public upstream known as they are now.
+
+        Raises:
+            GitTorrentError: it does not say.
+        """
+        request = list_request(_HEAD, *_USUAL)
+        self._note(url, request, await self.for_others(url, request))
 
     async def _ask(self, url: str, request: bytes) -> Listed:
         """Ask an upstream, without what is known of its tags."""

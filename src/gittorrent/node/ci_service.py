@@ -81,7 +81,7 @@ class CiService:
         self._own: Flights[None] = Flights()
         self._threads = ThreadPoolExecutor(2 * AT_ONCE + LISTINGS_AT_ONCE, "ci")
         self.refs = CiRefs(config, self._work)
-        self._maker = CiMaker(store, space, self._work, self.refs.refs_of)
+        self._maker = CiMaker(store, space, self._work, self.refs.refs_of, self.refs.look_again)
 
     @property
     def config(self) -> CiConfig:

@@ -196,6 +196,13 @@ def list_request(*prefixes: bytes) -> bytes:
     return _encode([_LIST, _AGENT, _named(SHA1)], [b"ref-prefix " + each for each in prefixes])
 
 
+def request_prefixes(request: bytes) -> list[bytes]:
+    """Return what the names of refs begin with that a request as above asks for; none for all."""
+    prefix = b"ref-prefix "
+    words = _taken_apart(request).arguments
+    return [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
+
+
 def parse_question(raw: bytes, object_format: ObjectFormat) -> Question | None:
     """Return what a request asks; None if only git knows the answer, or what is wrong with it.
 

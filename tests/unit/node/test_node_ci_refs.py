@@ -21,7 +21,7 @@ BASE = "http://127.0.0.1:1/"
 """Nobody listens there."""
 
 URL = f"{BASE}x/project.git"
-ALL = list_request(b"refs/heads/")
+ALL = list_request(b"refs/heads/", b"refs/tags/")
 OID = b"1" * 40
 REFS = b"0043" + OID + b" refs/heads/main-of-us\n" + b"0000"
 SAID = b"\n000eversion 2\n0000"
@@ -59,6 +59,9 @@ def test_the_fleet_is_believed_where_the_operator_says_so() -> None:
         assert await refs.prove(URL, "") is proof  # it was asked a moment ago
         assert await refs.listing(proof, ALL) == REFS
         assert others.asked == [list_request(b"HEAD"), ALL]
+        assert refs.refs_of(proof) == {b"refs/heads/main-of-us": OID}
+        # Of a part of them nobody knows what else there is.
+        await refs.listing(proof, list_request(b"refs/heads/x"))
         assert refs.refs_of(proof) == {b"refs/heads/main-of-us": OID}
 
     asyncio.run(scene())

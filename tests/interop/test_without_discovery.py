@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.nodes import Served
-from support.programs import Person, serve
+from support.programs import Person, serve, wait_until
 
 ID = "a" * 52
 
@@ -41,3 +41,17 @@ def test_who_names_a_mirror_does_not_notice(without: Person, project_node: Serve
 def test_a_node_runs(without: Person) -> None:
     with serve(without, "--lan", "--map-port", "--url", "git://mirror.example.org") as daemon:
         assert daemon.git
+
+
+def test_runners_of_a_fleet_are_told_that_they_cannot_be_found(
+    without: Person, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s" * 32)
+    without.node.mkdir(mode=0o700)
+    (without.node / "node.toml").write_text(
+        f'[ci]\nallow = ["https://git.example.org/"]\nlan = true\nsecret = "{secret}"\n'
+    )
+    with serve(without) as daemon:
+        wait_until(lambda: "no zeroconf here" in daemon.running.err, "it says so")
+        assert without.gittorrent("ci", "status", "--json").ok().out.count('"node": true') == 1

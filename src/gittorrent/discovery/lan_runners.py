@@ -70,10 +70,7 @@ class LanRunners:
                 if network is None:
                     await asyncio.sleep(self._look)
                     continue
-                try:
-                    await self._take_part(network, places)
-                finally:
-                    await network.async_close()
+                await self._take_part(network, places)
         except ImportError as error:
             self._complain(str(error))
 
@@ -83,12 +80,10 @@ class LanRunners:
         from zeroconf.asyncio import AsyncZeroconf
 
         try:
-            network = AsyncZeroconf(ip_version=IPVersion.V4Only)
+            return AsyncZeroconf(ip_version=IPVersion.V4Only)
         except OSError as error:
             self._complain(str(error))
             return None
-        self._complained = ""
-        return network
 
     def _complain(self, reason: str) -> None:
         """Say why others do not find this node, once for each reason."""
@@ -108,7 +103,18 @@ class LanRunners:
         ]
 
     async def _take_part(self, network: Any, places: list[str]) -> None:
-        """Be known under one set of names, for as long as these hold."""
+        """Be known under one set of names, for as long as these hold; then close the network."""
+        from zeroconf import Error
+
+        try:
+            await self._be_known(network, places)
+        except Error as error:
+            self._complain(str(error) or type(error).__name__)
+            await asyncio.sleep(self._look)
+        finally:
+            await network.async_close()
+
+    async def _be_known(self, network: Any, places: list[str]) -> None:
         from zeroconf.asyncio import AsyncServiceBrowser
 
         begun = int(time.time())
@@ -120,6 +126,7 @@ class LanRunners:
         try:
             for name, address in zip(names, packed(places), strict=True):
                 sayings.append(await register(network, _service(name, self._port, address)))
+            self._complained = ""
             if names:
                 _log.info("ci-lan", "made known to other runners at port {port}", port=self._port)
             while self._places() == places and abs(time.time() - begun) < RENEW_SECONDS:

@@ -24,6 +24,7 @@ from gittorrent.repository.layout import Layout
 from gittorrent.repository.relocating import recognise, relocate
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
+from gittorrent.transfer.location import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,7 +151,7 @@ class RepositoryArgument(_PathParameter):
             raise UsageError("the repository's name is empty", hint="'.' is the current directory")
         if "://" in text and not path.exists():
             raise UsageError(
-                f"{text} is a URL, and this is about repositories on this machine",
+                f"{shown_url(text)} is a URL, and this is about repositories on this machine",
                 hint="'gittorrent status' shows those that are carried here; to get one there are"
                 " 'gittorrent mirror URL' and 'git clone URL'",
             )

@@ -20,6 +20,7 @@ from gittorrent.wire.urls import DEFAULT_PORTS, Endpoint
 
 SCHEME = "gittorrent"
 _USER = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*\Z")
+_SECRET = re.compile(r"(?P<scheme>[^/@]*://)(?P<who>[^/]*)@(?P<rest>.*)", re.DOTALL)
 _SSH_SCHEMES = frozenset({"ssh", "git+ssh", "ssh+git"})
 _FORMS = "gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH or gittorrent://REPOSITORY_ID"
 
@@ -80,6 +81,18 @@ def is_url(text: str) -> bool:
     return "://" in text or text.startswith(f"{SCHEME}::")
 
 
+def shown_url(url: str) -> str:
+    """Return a user's URL fit to be shown: without a password, or a token in the place of a name.
+
+    What programs say ends up in the logs of services and of CI jobs.
+    """
+    found = _SECRET.match(url)
+    if found is None or ("http" not in found["scheme"].lower() and ":" not in found["who"]):
+        return url
+    is_id = is_repository_id(found["who"].lower())
+    return url if is_id else f"{found['scheme']}...@{found['rest']}"
+
+
 def may_lead_to_mirror(url: str) -> bool:
     """Tell whether a remote's URL may be tried to find out if a mirror is there.
 
@@ -109,7 +122,11 @@ def parse_location(url: str) -> Location:
         parts = urlsplit(plain)
         port = parts.port
     except ValueError as error:
-        raise LocationError(f"{url!r} is no URL: {error}", hint=f"write {_FORMS}") from error
+        # What is taken for the port may be the half of a password.
+        why = f"what begins with {url.partition(':')[0]!r}" if "@" in url else f"{url!r}"
+        detail = "" if "@" in url else f": {error}"
+        raise LocationError(f"{why} is no URL{detail}", hint=f"write {_FORMS}") from error
+    url = shown_url(url)
     schemes = {SCHEME: "git", **{each: each for each in DEFAULT_PORTS}}
     scheme = schemes.get(parts.scheme)
     if scheme is None:
@@ -119,7 +136,12 @@ def parse_location(url: str) -> Location:
     if any(ord(c) < 0x21 or ord(c) == 0x7F for c in plain):
         raise LocationError(f"{url!r} is no gittorrent URL", hint=f"write {_FORMS}")
     if parts.query or parts.fragment or parts.password is not None:
-        raise LocationError(f"{url!r} has parts that a gittorrent URL cannot have")
+        raise LocationError(
+            f"{url!r} has parts that a gittorrent URL cannot have",
+            hint="git's credential helpers are asked for passwords and tokens"
+            if parts.password is not None
+            else f"write {_FORMS}",
+        )
     expected, user = _who(parts.username, scheme)
     host = parts.hostname or ""
     if parts.scheme == SCHEME and is_repository_id(host) and not parts.path.strip("/"):
@@ -130,7 +152,7 @@ def parse_location(url: str) -> Location:
         raise LocationError(f"{url!r} names no host", hint=f"write {_FORMS}")
     if expected is not None and not is_repository_id(expected):
         raise LocationError(
-            f"{expected[:60]!r} in {url!r} is no repository id",
+            f"what stands before the host in {url!r} is no repository id",
             hint="a repository id has 52 letters a-z and digits 2-7",
         )
     if not parts.path.strip("/"):

@@ -9,6 +9,7 @@ from gittorrent.transfer.location import (
     LocationError,
     may_lead_to_mirror,
     parse_location,
+    shown_url,
     url_for_git,
 )
 
@@ -79,3 +80,28 @@ def test_a_plain_ssh_remote_is_not_tried() -> None:
     assert not may_lead_to_mirror("ssh://git@host/p.git")
     assert may_lead_to_mirror("gittorrent::ssh://git@host/p.git")
     assert may_lead_to_mirror("https://host/p.git")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:secret@host/p.git", "https://...@host/p.git"),
+        ("gittorrent::https://secret@host/p.git", "gittorrent::https://...@host/p.git"),
+        ("gittorrent://me:secret@host/p.git", "gittorrent://...@host/p.git"),
+        ("gittorrent::ssh://me:secret@host/p.git", "gittorrent::ssh://...@host/p.git"),
+        ("https://me:sec:ret@host:no/p.git", "what begins with 'https' is no URL"),
+        ("https://me:sec/ret@host/p.git", "what begins with 'https' is no URL"),
+    ],
+)
+def test_passwords_and_tokens_are_not_shown(url: str, shown: str) -> None:
+    with pytest.raises(LocationError) as caught:
+        parse_location(url)
+    assert shown in str(caught.value)
+    assert "sec" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "url", [f"gittorrent::https://{ID}@host/p.git", "ssh://git@host/p", "https://host/a@b", "name"]
+)
+def test_what_is_no_secret_is_shown(url: str) -> None:
+    assert shown_url(url) == url

@@ -110,8 +110,11 @@ def _no_repository(path: Path, said: str) -> NotARepositoryError:
         denied = denied_in_repository(git_dir, reading=True)
         if denied is not None:
             return NotARepositoryError(f"no git repository at {path}: {denied}", hint=denied.hint)
-    first = said.strip().removeprefix("fatal: ").partition("\n")[0]
-    hint = "name a bare repository or the top directory of a clone"
+    first, _, more = said.strip().removeprefix("fatal: ").partition("\n")
+    if first.endswith(":"):  # what git names is on the lines that follow
+        first = " ".join([first, *more.split()])
+    is_elsewhere = first.startswith(("not a git repository", "cannot change to"))
+    hint = "name a bare repository or the top directory of a clone" if is_elsewhere else ""
     if "dubious ownership" in first:
         hint = (
             f"'git config --global --add safe.directory {path.absolute()}' if you trust its owner"

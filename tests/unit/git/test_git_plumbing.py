@@ -430,6 +430,24 @@ def test_what_is_no_repository(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("git", GITS)
+def test_why_git_does_not_read_a_repository_is_said(
+    tmp_path: Path, git: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITTORRENT_GIT", git)
+    path = create_bare(tmp_path / "x.git", SHA1).directory
+    config = (path / "config").read_text()
+    with (path / "config").open("a") as file:
+        file.write("[core]\nrepositoryformatversion = 1\n[extensions]\nnewer = true\n")
+    with pytest.raises(NotARepositoryError, match=r"extension.* newer") as raised:
+        find_repository(path)
+    assert not raised.value.hint
+    (path / "config").write_text(f"{config}[core\n")
+    with pytest.raises(NotARepositoryError, match="bad config line") as raised:
+        find_repository(path)
+    assert not raised.value.hint
+
+
+@pytest.mark.parametrize("git", GITS)
 @pytest.mark.parametrize("format_name", ["sha1", "sha256"])
 def test_a_repository_whose_making_was_cut_short_is_completed(
     tmp_path: Path, git: str, format_name: str, monkeypatch: pytest.MonkeyPatch

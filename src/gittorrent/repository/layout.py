@@ -30,6 +30,8 @@
     gittorrent/kept.json         in a mirror, refs that the log suddenly took away
     gittorrent/lock              held by whoever changes the repository
     objects/pack/pack-<checksum>.pack         a large reel, also git's object store
+    objects/info/not-checked-yet-...          keeps git from copying files while a check is owed
+    objects/pack-not-verified/                packs of a repository that is refused
 
 A clone with remotes of several repositories keeps a log of each. The first versions of 0.1 kept the
 only one in ``gittorrent/log``.

@@ -287,6 +287,9 @@ def test_a_machine_that_gets_another_address_is_found_there(machines: list[Machi
     def end(number: int) -> None:
         async def work() -> None:
             tasks[number].cancel()
+            for _ in range(4):
+                await asyncio.sleep(0)
+            tasks[number].cancel()  # it says goodbye by now, which is not cut short
             await asyncio.wait([tasks[number]])
 
         loops[number].do(work)

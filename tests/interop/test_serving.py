@@ -319,6 +319,16 @@ def test_http_serves_nothing_else(served: Served, path: str, status: int) -> Non
     assert response.status == status
 
 
+@pytest.mark.parametrize("service", ["git-upload-pack", "git-receive-pack"])
+def test_head_says_what_get_would(served: Served, service: str) -> None:
+    path = f"/project.git/info/refs?service={service}"
+    told = fetch(served.http_address, "GET", path)[0]
+    response, data = fetch(served.http_address, "HEAD", path)
+    assert (response.status, data) == (told.status, b"")
+    if told.status == 200:
+        assert response.getheader("Content-Type") == told.getheader("Content-Type")
+
+
 # --- MirrorSync over HTTP ------------------------------------------------------------------------
 
 

@@ -70,6 +70,10 @@ if TYPE_CHECKING:
 
 NO_DUMB = "only git's smart HTTP protocol is served; use git 1.6.6 or newer"
 
+RECEIVE_PACK = "git-receive-pack"
+
+_SERVICES = ("git-upload-pack", RECEIVE_PACK)
+
 _PATH = re.compile(
     rb"(?P<repository>/[^\x00-\x1f\x7f]+?)/(?P<rest>"
     rb"info/refs|git-upload-pack|git-receive-pack|mirror-list|mirror-notify"
@@ -314,11 +318,19 @@ class HttpListener:
         return "\n".join(lines)
 
     async def _info_refs(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
-        query = parse_qs(request.raw_path.partition("?")[2])
-        if query.get("service") == ["git-receive-pack"] and request.method == "GET":
-            return await self._receive.info_refs(request, served)
-        if query.get("service") != ["git-upload-pack"] or request.method != "GET":
+        services = parse_qs(request.raw_path.partition("?")[2]).get("service", [])
+        service = services[0] if len(services) == 1 else ""
+        if service not in _SERVICES:
             return _text(NO_DUMB, 403)
+        if request.method == "HEAD":  # of balancers and monitors: no git is started for them
+            return web.Response(
+                headers={
+                    "Content-Type": f"application/x-{service}-advertisement",
+                    "Cache-Control": "no-cache",
+                }
+            )
+        if service == RECEIVE_PACK:
+            return await self._receive.info_refs(request, served)
         return await self._smart.info_refs(request, served)
 
     async def _mirror_list(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:

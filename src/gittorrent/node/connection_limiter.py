@@ -31,7 +31,7 @@ MAX_PER_ADDRESS = 64
 """Callers from one address: a build farm behind one router, and no more."""
 
 MAX_SHARED = 8192
-"""Conversations on shared connections, of all callers: some 50 MiB while they are idle."""
+"""Conversations on shared connections, of all callers: some 96 MiB while they are idle."""
 
 MAX_SHARED_PER_ADDRESS = 1024
 """The same of one address: as many as one connection may carry."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gittorrent.event_log import EventLog
 from gittorrent.node.access import STRANGER, Access
 from gittorrent.node.audience import Audience
-from gittorrent.node.connection_limiter import MAX_SHARED, MAX_SHARED_PER_ADDRESS
+from gittorrent.node.conversation_shares import ConversationShares
 from gittorrent.node.live_caller import Caller
 from gittorrent.node.session_stats import SessionTable
 from gittorrent.node.swarming import Swarms
@@ -22,7 +22,6 @@ from gittorrent.node.tokens import Tokens
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.live_peer import CallingPeer
-from gittorrent.transfer.peer_admission import PeerAdmission
 from gittorrent.wire.messages import VERSION, Ready, Try
 from gittorrent.wire.session import Role, Session
 
@@ -58,7 +57,7 @@ class Conversations:
         slots: upload slots of the node.
         peer_exchange: whether downloaders are told of each other.
 
-    ``sharing`` says how many conversations there may be on connections that several share,
+    ``sharing`` says which conversations there may be on connections that several share,
     ``audience`` who is given anything.
     """
 
@@ -80,7 +79,7 @@ class Conversations:
         self.audience = Audience(services.catalogue, tokens)
         self._conversations: set[Conversation] = set()
         self._goodbye = ""
-        self.sharing = PeerAdmission(MAX_SHARED, MAX_SHARED_PER_ADDRESS)
+        self.sharing = ConversationShares()
         self.on_goodbye: list[Callable[[str], None]] = []
         self._session_table = SessionTable()
         self._swarms = Swarms(introduces=peer_exchange)

@@ -228,6 +228,12 @@ class Node:
         """How many connections of callers there are."""
         return self._connection_limiter.open
 
+    @property
+    def held_of_shared(self) -> tuple[int, int]:
+        """Bytes held for conversations on shared connections, and how many there may be."""
+        shares = self._conversations.sharing
+        return shares.held, shares.most_bytes
+
     def ended_conversations(self) -> list[EndedConversation]:
         """Return the conversations that ended lately, the last one first."""
         return self._conversations.ended()

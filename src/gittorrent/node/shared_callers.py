@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gittorrent.node.conversations import Conversations
     from gittorrent.node.services import NodeServices
     from gittorrent.transfer.channel import Channel
-    from gittorrent.transfer.mux_connection import MuxChannel
+    from gittorrent.transfer.mux_channel import MuxChannel
 
 TOO_MANY = "too many conversations are open here; try again later"
 NOT_GIVEN = "this repository is not given on a connection with others"
@@ -54,7 +54,7 @@ class SharedCallers:
         self._limits = services.limits
         self._server_timeouts = services.server_timeouts
         self._conversations = conversations
-        self._admission = conversations.sharing
+        self._shares = conversations.sharing
         self._callers: set[_SharedCaller] = set()
         self._goodbye = ""
         conversations.on_goodbye.append(self._leave)
@@ -103,8 +103,10 @@ class SharedCallers:
         """Hold one conversation; returns why there is none, nothing if there was."""
         if self._goodbye:
             return self._goodbye
-        if not self._admission.enter(slot.address):
+        share = self._shares.enter(slot.address, channel.cut)
+        if share is None:
             return TOO_MANY
+        channel.count_with(share.hold)
         try:
             access = await self._tokens.now(access)
             served = await self._catalogue.seek(path, access)
@@ -117,7 +119,7 @@ class SharedCallers:
             _log.error("damaged", "cannot serve {path}: {reason}", path=path, reason=error)
             return OUR_FAULT
         finally:
-            self._admission.leave(slot.address)
+            self._shares.leave(share)
         return ""
 
 

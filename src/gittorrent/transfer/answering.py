@@ -54,6 +54,9 @@ READ_BYTES = 256 << 10
 Show: TypeAlias = "Callable[[HaveBundle, int], HaveBundle]"
 """Returns what to say of an offer, given the number of the pack's parts; called in the loop."""
 
+QUESTION_BYTES = 1 << 10
+"""Bytes that a question costs until it is answered, with what its answer is made with."""
+
 KNOWN_SECONDS = 10.0
 """Time for which a pack that was found is taken to be there still; sending notices if it is not."""
 
@@ -107,6 +110,7 @@ class Answer:
         self._reading = reading
         self._show = show
         self._ahead: deque[Step | None] = deque()
+        self._ahead_bytes = 0
         self._content = content
         self._steps = self._make(content)
 
@@ -114,6 +118,11 @@ class Answer:
     def cancelled(self) -> set[int]:
         """The parts that are left out."""
         return self._cancelled
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory for it."""
+        return QUESTION_BYTES + self._ahead_bytes
 
     async def next_step(self) -> Step | None:
         """Return the next step, None when the question is answered.
@@ -135,7 +144,10 @@ class Answer:
         elif reading is not None:
             if not self._ahead:
                 self._ahead.extend(await reading(self._read_some))
-            return self._ahead.popleft()
+                self._ahead_bytes = sum(len(step.payload) for step in self._ahead if step)
+            step = self._ahead.popleft()
+            self._ahead_bytes -= 0 if step is None else len(step.payload)
+            return step
         return next(self._steps, None)
 
     async def _find_pack(self, reading: Reading, question: FetchParts) -> None:

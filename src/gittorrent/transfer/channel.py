@@ -1,7 +1,7 @@
 """What a conversation reads from and writes to: a socket of its own, or a share of a connection.
 
 `Channel` is the port; `SocketChannel` the one for sockets, the other is in
-`gittorrent.transfer.mux_connection`. Rules: reading is by a callback that stays registered, since
+`gittorrent.transfer.mux_channel`. Rules: reading is by a callback that stays registered, since
 to ask anew for each of the some hundred reads a second that a fast peer causes costs more than the
 reads; nothing waits for ever but for the other end. Must not know what is spoken.
 """
@@ -96,6 +96,9 @@ class Channel(Protocol):
     def note_received(self, count: int, now: float) -> None:
         """Take note of bytes that were received."""
 
+    def note_held(self, size: int) -> None:
+        """Take note of how many bytes the conversation itself has in memory now."""
+
     def writer(self, limiter: Limiter, reading: Reading) -> Writer:
         """Return the sending side.
 
@@ -152,6 +155,9 @@ class SocketChannel:
         if self._low_watermark.choose(remaining, buffer):
             least = self._low_watermark.least
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+
+    def note_held(self, size: int) -> None:
+        """Nothing follows from it here: connections are few."""
 
     def writer(self, limiter: Limiter, reading: Reading) -> Writer:
         return SocketWriter(self._socket, limiter, reading)

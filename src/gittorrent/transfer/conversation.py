@@ -187,6 +187,7 @@ class Conversation:
             self._claims[message.manifest] = data  # in place of an older one that nobody read
         else:
             self._urgent.append(data)
+        self._note_held()
         self._to_write.set()
 
     async def run(self) -> None:
@@ -280,10 +281,18 @@ class Conversation:
         wait = 0.0 if self._intake is None else self._intake.reserve(count)
         self._handle(self.session.received(count))
         self._note_announced()
+        self._note_held()
         if self._unsolicited_limit.is_over(self.session.unasked, self._loop.time()):
             raise SessionError("unsolicited-message limit exceeded")
         self._let_gather()
         return wait
+
+    def _note_held(self) -> None:
+        """Tell the channel what is in memory here: what it sends just now it knows itself."""
+        if self._channel.shares_connection:
+            lines = sum(map(len, self._urgent)) + sum(map(len, self._claims.values()))
+            answers = sum(answer.held for answer in self._answers)
+            self._channel.note_held(lines + answers + self.session.held)
 
     def _note_announced(self) -> None:
         """Tell of a message that begins or ends to be on its way."""
@@ -381,6 +390,7 @@ class Conversation:
         self._under_way = sum(map(len, self._urgent))
         self._urgent.clear()
         self._claims.clear()
+        self._note_held()
         if data:
             self._stir()
             await self._writer.send(data)
@@ -393,7 +403,10 @@ class Conversation:
             return  # it ended while the disk was read
         if step is None:
             self._answers.popleft()
-        elif self._upload.slots is None or not isinstance(step.message, ReceivePart):
+        self._note_held()
+        if step is None:
+            return
+        if self._upload.slots is None or not isinstance(step.message, ReceivePart):
             await self._perform(step)
         else:
             await self._perform_in_turn(step, step.message, answer, self._upload.slots)

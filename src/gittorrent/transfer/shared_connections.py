@@ -19,7 +19,8 @@ from msgspec import Struct
 from gittorrent.event_log import EventLog
 from gittorrent.transfer.git_mirror import begin_conversation
 from gittorrent.transfer.mirror import MirrorLostError, NoConversationError
-from gittorrent.transfer.mux_connection import MuxChannel, MuxConnection
+from gittorrent.transfer.mux_channel import MuxChannel
+from gittorrent.transfer.mux_connection import MuxConnection
 from gittorrent.transfer.off_loop import at_once
 from gittorrent.transfer.opening import converse
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS

@@ -118,6 +118,7 @@ class Mux:
         self._turns: deque[int] = deque()  # those that may send something, each once
         self._queued: set[int] = set()
         self._control: deque[bytes] = deque()
+        self._control_bytes = 0
         self._last = 0
         self._in = bytearray()
         self._data: Data | None = None
@@ -140,6 +141,11 @@ class Mux:
     def is_full(self) -> bool:
         """Whether no more conversations can be opened just now, or none with this connection."""
         return len(self._streams) >= self._most or self._last >= MAX_STREAM_NUMBER
+
+    @property
+    def unsent_lines(self) -> int:
+        """Bytes of lines that wait to be sent, other than what conversations say."""
+        return self._control_bytes
 
     # -- what this end says
 
@@ -186,6 +192,7 @@ class Mux:
         """Return what is to be sent next: about ``most`` bytes, nothing if nothing waits."""
         found: list[bytes | memoryview] = list(self._control)
         self._control.clear()
+        self._control_bytes = 0
         size = sum(map(len, found))
         while self._turns and size < most:
             number = self._turns.popleft()
@@ -217,7 +224,9 @@ class Mux:
             self._turns.append(number)
 
     def _say(self, line: Line) -> None:
-        self._control.append(pktline.encode(line.encode()))
+        data = pktline.encode(line.encode())
+        self._control.append(data)
+        self._control_bytes += len(data)
 
     # -- what the other end says
 

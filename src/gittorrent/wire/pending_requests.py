@@ -48,6 +48,10 @@ _PartKey = tuple[ReelName, ManifestId, int, int]
 """A part by reel, manifest, number from 0, and the pack's number of parts."""
 
 
+PART_BYTES = 256
+"""Bytes in memory for each part that is asked for or late, as measured."""
+
+
 class PendingRequestError(Exception):
     """A question too many or an answer not asked for; the session says whose fault it is."""
 
@@ -72,6 +76,9 @@ class _Late:
     def __init__(self) -> None:
         self._runs: dict[Hashable, list[_Run]] = {}
         self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
 
     def add(self, key: Hashable, run: _Run) -> None:
         self._runs.setdefault(key, []).append(run)
@@ -111,6 +118,11 @@ class PendingRequests:
         self._logs: Counter[PushId] = Counter()
         self._log_entries = 0
         self._late = _Late()
+
+    @property
+    def held(self) -> int:
+        """About how many bytes are in memory for parts."""
+        return PART_BYTES * (len(self._parts) + len(self._late))
 
     @property
     def open(self) -> int:

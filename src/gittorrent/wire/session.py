@@ -128,6 +128,11 @@ class Session:
         return self._asked.open
 
     @property
+    def held(self) -> int:
+        """Bytes in memory for what the peer sent, as far as an idle session does without them."""
+        return len(self._buffer) - limits.FIRST_LINE_BUFFER + self._to_answer.held
+
+    @property
     def room(self) -> int:
         """How many more questions ``send`` would take now."""
         return self._asked.room

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.ids import PushId
 from gittorrent.node.connection_limiter import CallerLimits, ConnectionLimiter
 from gittorrent.node.connections import accept_forever, open_listeners
+from gittorrent.node.conversation_shares import LEAST_BYTES, MEAN_BYTES, YOUR_SHARE
 from gittorrent.repository.carried import Carried
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.content_source import EmptyContentSource
@@ -25,7 +27,9 @@ from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.shared_connections import SharedConnections
 from gittorrent.wire import notify, pktline
 from gittorrent.wire.messages import FetchLog
+from gittorrent.wire.mux import Arrived, Closed, Mux
 from gittorrent.wire.service import MIRROR_MUX, MIRROR_SYNC, parse_request
+from gittorrent.wire.session import Role
 from gittorrent.wire.urls import Endpoint, parse_learned_url
 from support import nodes
 from support.nodes import Served
@@ -198,3 +202,80 @@ def test_who_calls_again_while_the_node_ends_is_refused(carried: Carried, tmp_pa
             await ending
 
     run(work)
+
+
+class Hostile:
+    """A caller that holds conversations and takes nothing of them, as far as tests need.
+
+    Args:
+        served: the node.
+        path: of a repository.
+        source: IP address that it calls from.
+    """
+
+    def __init__(self, served: Served, path: bytes, source: str) -> None:
+        self.path = path
+        self.mux = Mux(Role.CALLER, 0.0)
+        self.closed: dict[int, str] = {}
+        self.heard: set[int] = set()
+        self._sock = socket.create_connection(served.git_address, PATIENCE, (source, 0))
+        self._sock.sendall(nodes.request(MIRROR_MUX, path))
+        self._hear()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._sock.close()
+
+    def send(self) -> None:
+        """Send all that waits."""
+        while output := self.mux.output(1 << 20):
+            self._sock.sendall(output)
+
+    def hear_until(self, is_enough: Callable[[], bool]) -> None:
+        """Hear what the node says, without a word of having read it."""
+        while not is_enough():
+            self._hear()
+
+    def _hear(self) -> None:
+        data = self._sock.recv(1 << 16)
+        assert data
+        for event in self.mux.received(data):
+            if isinstance(event, Closed):
+                self.closed[event.number] = event.reason
+            elif isinstance(event, Arrived):
+                self.heard.add(event.number)
+
+
+def test_who_has_much_held_gives_way_and_others_stay(carried: Carried, tmp_path: Path) -> None:
+    """Lines that do not end are held until they do: 65,000 bytes of each conversation."""
+    path = f"/{carried.info.name}.git".encode()
+    fewer = CallerLimits(conversations=LEAST_BYTES // MEAN_BYTES)
+    options = replace(nodes.LOOPBACK, callers=fewer)
+    home = nodes.make_home(tmp_path / "home")
+    with nodes.serving(carried, home=home, options=options) as served, contextlib.ExitStack() as on:
+        honest = on.enter_context(contextlib.closing(Hostile(served, path, "127.0.0.2")))
+        honest.mux.open(path)
+        honest.send()
+        honest.hear_until(lambda: 1 in honest.heard)
+        hostile = on.enter_context(contextlib.closing(Hostile(served, path, "127.0.0.1")))
+        for _ in range(300):
+            hostile.mux.open(path)
+        hostile.send()
+        hostile.hear_until(lambda: len(hostile.heard) == 300)
+        for number in range(1, 301):
+            hostile.mux.send(number, b"fff0" + bytes(65_000))
+        hostile.send()
+        hostile.hear_until(lambda: len(hostile.closed) >= 20)
+        assert set(hostile.closed.values()) == {YOUR_SHARE}
+        held, most = served.node.held_of_shared
+        assert 0 < held <= most
+        head = carried.log().head
+        assert head is not None
+        honest.heard.clear()
+        honest.mux.send(1, pktline.encode(FetchLog(head).encode()))
+        honest.send()
+        honest.hear_until(lambda: 1 in honest.heard)
+        assert not honest.closed
+        hostile.close()
+        honest.close()
+        wait_until(lambda: not served.node.held_of_shared[0], "nothing is held any more")

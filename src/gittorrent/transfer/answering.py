@@ -106,18 +106,13 @@ class Answer:
     ) -> None:
         self.question = question
         self._last = last or LastPack()
-        self._cancelled: set[int] = set()
+        self._cancelled = 0  # a bit for each part of the question
         self._reading = reading
         self._show = show
-        self._ahead: deque[Step | None] = deque()
+        self._ahead: deque[Step | None] | None = None  # most wait for their turn
         self._ahead_bytes = 0
         self._content = content
-        self._steps = self._make(content)
-
-    @property
-    def cancelled(self) -> set[int]:
-        """The parts that are left out."""
-        return self._cancelled
+        self._steps: Iterator[Step] | None = None
 
     @property
     def held(self) -> int:
@@ -143,12 +138,12 @@ class Answer:
             await self._find_pack(reading, self.question)
         elif reading is not None:
             if not self._ahead:
-                self._ahead.extend(await reading(self._read_some))
+                self._ahead = deque(await reading(self._read_some))
                 self._ahead_bytes = sum(len(step.payload) for step in self._ahead if step)
             step = self._ahead.popleft()
             self._ahead_bytes -= 0 if step is None else len(step.payload)
             return step
-        return next(self._steps, None)
+        return self._next()
 
     async def _find_pack(self, reading: Reading, question: FetchParts) -> None:
         now = asyncio.get_running_loop().time()
@@ -158,12 +153,17 @@ class Answer:
             self._last.pack, self._last.manifest, self._last.found = pack, question.manifest, now
         self._steps = self._parts(question, pack)
 
+    def _next(self) -> Step | None:
+        if self._steps is None:
+            self._steps = self._make(self._content)
+        return next(self._steps, None)
+
     def _read_some(self) -> list[Step | None]:
         """Make some steps, in a thread; None stands for the end."""
         found: list[Step | None] = []
         size = 0
         while len(found) < READ_STEPS and size < READ_BYTES:
-            step = next(self._steps, None)
+            step = self._next()
             found.append(step)
             if step is None:
                 break
@@ -176,11 +176,16 @@ class Answer:
         if isinstance(question, FetchParts) and question.manifest == message.manifest:
             # Only what was asked for: a peer could name parts without end.
             asked = range(question.first, question.last + 1)
-            self._cancelled.update(part for part in message.indices if part in asked)
+            for part in message.indices:
+                if part in asked:
+                    self._cancelled |= 1 << (part - question.first)
 
     def leaves_out(self, part: int) -> bool:
         """Tell whether a part was cancelled, perhaps after its step was taken."""
-        return part in self._cancelled
+        question = self.question
+        if not isinstance(question, FetchParts) or part < question.first:
+            return False
+        return bool(self._cancelled >> (part - question.first) & 1)
 
     def _make(self, content: ContentSource) -> Iterator[Step]:
         question = self.question
@@ -230,7 +235,7 @@ class Answer:
 
     def _parts(self, question: FetchParts, pack: ServedPack | None) -> Iterator[Step]:
         for index in question.indices:
-            if index in self._cancelled:
+            if self.leaves_out(index):
                 continue
             if pack is None or question.total != pack.parts or question.reel != pack.reel:
                 yield Step(

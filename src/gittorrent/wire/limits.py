@@ -154,6 +154,10 @@ MAX_INCOMING = 2 * MAX_PIPELINED
 MAX_LATE_ANSWERS = MAX_PIPELINED * MAX_PARTS_PER_REQUEST
 """Withdrawn questions whose answers are still let in: all that could be open at one moment."""
 
+MAX_LATE_RUNS = 16 * MAX_PIPELINED
+"""Runs of parts withdrawn together whose answers are still let in: nobody withdraws a full pipeline
+sixteen times while answers are on their way, and single parts are runs too."""
+
 LONG_LINE = 1 * KIB
 """Bytes of a line that count as one more when lines are counted that nobody asked for."""
 

@@ -14,10 +14,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from gittorrent.ids import ManifestId, PushId
-from gittorrent.wire.limits import MAX_LATE_ANSWERS, MAX_LOG_ENTRIES
+from gittorrent.wire.limits import (
+    MAX_LATE_ANSWERS,
+    MAX_LATE_RUNS,
+    MAX_LOG_ENTRIES,
+    MAX_PARTS_PER_REQUEST,
+)
 from gittorrent.wire.messages import (
     Answer,
     CancelParts,
@@ -44,25 +49,44 @@ from gittorrent.wire.messages import (
 )
 from gittorrent.wire.reelname import PackShape, ReelName
 
-_PartKey = tuple[ReelName, ManifestId, int, int]
-"""A part by reel, manifest, number from 0, and the pack's number of parts."""
+RUN_BYTES = 512
+"""Bytes in memory for each run of parts, as measured."""
 
-
-PART_BYTES = 256
-"""Bytes in memory for each part that is asked for or late, as measured."""
+_PackKey = tuple[ReelName, ManifestId, int]
+"""A pack by reel, manifest and its number of parts."""
 
 
 class PendingRequestError(Exception):
     """A question too many or an answer not asked for; the session says whose fault it is."""
 
 
-class _Run(Struct):
-    """One open request for parts: how many are still owed, and the pack's shape if known."""
+class _Run(Struct, eq=False):
+    """Parts of one request that an answer may come to.
 
-    owed: int
+    Args:
+        first: number of the part that the lowest bit stands for.
+        parts: a bit for each part.
+        shape: of the pack, if known.
+    """
+
+    first: int
+    parts: int
     shape: PackShape | None
 
+    def among(self, wanted: _Run) -> int:
+        """Return which parts of ``wanted`` are here, as bits of that."""
+        shift = self.first - wanted.first
+        if abs(shift) >= MAX_PARTS_PER_REQUEST:
+            return 0  # no run is longer
+        return (self.parts << shift if shift >= 0 else self.parts >> -shift) & wanted.parts
+
+    def drop(self, wanted: _Run, bits: int) -> None:
+        """Take out parts that `among` found."""
+        shift = self.first - wanted.first
+        self.parts &= ~(bits >> shift if shift >= 0 else bits << -shift)
+
     def check(self, part: int, size: int) -> None:
+        """See to it that a part has the size that its place in the pack gives it."""
         if self.shape is not None and self.shape.size_of(part) != size:
             raise PendingRequestError(
                 f"part {part + 1} is announced with {size} bytes "
@@ -70,36 +94,116 @@ class _Run(Struct):
             )
 
 
+class _Pack(Struct):
+    """The parts of one pack that answers may come to: those asked for, and withdrawn ones."""
+
+    asked: list[_Run] = field(default_factory=list)
+    late: list[_Run] = field(default_factory=list)
+
+
 class _Late:
     """Answers still let in once each; the oldest are forgotten beyond MAX_LATE_ANSWERS."""
 
     def __init__(self) -> None:
-        self._runs: dict[Hashable, list[_Run]] = {}
+        self._answers: Counter[Hashable] = Counter()
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
-    def add(self, key: Hashable, run: _Run) -> None:
-        self._runs.setdefault(key, []).append(run)
+    def add(self, key: Hashable) -> None:
+        self._answers[key] += 1
         self._count += 1
         while self._count > MAX_LATE_ANSWERS:
-            oldest = next(iter(self._runs))
-            self._count -= len(self._runs.pop(oldest))
-
-    def peek(self, key: Hashable) -> _Run | None:
-        runs = self._runs.get(key)
-        return runs[0] if runs else None
+            self._count -= self._answers.pop(next(iter(self._answers)))
 
     def take(self, key: Hashable) -> bool:
-        runs = self._runs.get(key)
-        if not runs:
+        if not self._answers[key]:
             return False
-        runs.pop(0)
+        self._answers[key] -= 1
         self._count -= 1
-        if not runs:
-            del self._runs[key]
+        if not self._answers[key]:
+            del self._answers[key]
         return True
+
+
+class _PendingParts:
+    """The parts that are asked for, and those withdrawn, as runs: a request names up to 256."""
+
+    def __init__(self) -> None:
+        self._packs: dict[_PackKey, _Pack] = {}
+        self._late: dict[_Run, _PackKey] = {}  # the oldest first
+
+    @property
+    def late(self) -> int:
+        """How many runs were withdrawn whose answers are still let in."""
+        return len(self._late)
+
+    def ask(self, question: FetchParts, shape: PackShape | None) -> None:
+        """Record a request."""
+        pack = self._packs.setdefault(_pack_key(question), _Pack())
+        pack.asked.append(_run(question, shape))
+
+    def cancel(self, message: CancelParts) -> int:
+        """Withdraw parts; returns how many requests that settles."""
+        key, wanted = _pack_key(message), _run(message)
+        pack = self._packs.get(key)
+        if pack is None:
+            return 0
+        for run in pack.asked:
+            if bits := run.among(wanted):
+                late = _Run(wanted.first, bits, run.shape)
+                pack.late.append(late)
+                self._late[late] = key
+                run.drop(wanted, bits)
+        settled = self._forget_settled(key, pack)
+        while len(self._late) > MAX_LATE_RUNS:
+            oldest, key = next(iter(self._late.items()))
+            oldest.parts = 0
+            self._forget_settled(key, self._packs[key])
+        return settled
+
+    def receive(self, message: ReceivePart) -> int:
+        """Record a part that came; returns how many requests that settles."""
+        key = (message.reel, message.manifest, message.total)
+        wanted = _Run(message.part, 1, None)
+        pack = self._packs.get(key) or _Pack()
+        run = next((run for run in (*pack.asked, *pack.late) if run.among(wanted)), None)
+        if run is None:
+            raise PendingRequestError(
+                f"part {message.part + 1}/{message.total}, which was not asked"
+            )
+        run.check(message.part, message.size)
+        run.drop(wanted, 1)
+        return 0 if run.parts else self._forget_settled(key, pack)
+
+    def miss(self, message: MissingParts) -> int:
+        """Record parts that do not come; returns how many requests that settles."""
+        key, wanted = _pack_key(message), _run(message)
+        pack = self._packs.get(key) or _Pack()
+        runs = (*pack.asked, *pack.late)
+        unknown = wanted.parts
+        for run in runs:
+            unknown &= ~run.among(wanted)
+        if unknown:
+            part = message.first + (unknown & -unknown).bit_length()
+            raise PendingRequestError(
+                f"part {part}/{message.total} called missing, but was not asked"
+            )
+        for run in runs:
+            bits = run.among(wanted)
+            run.drop(wanted, bits)
+            wanted.parts &= ~bits
+        return self._forget_settled(key, pack)
+
+    def _forget_settled(self, key: _PackKey, pack: _Pack) -> int:
+        """Forget runs none of whose parts may come; returns how many of them were asked for."""
+        for run in pack.late:
+            if not run.parts:
+                del self._late[run]
+        pack.late = [run for run in pack.late if run.parts]
+        before = len(pack.asked)
+        pack.asked = [run for run in pack.asked if run.parts]
+        if not pack.asked and not pack.late:
+            self._packs.pop(key, None)
+        return before - len(pack.asked)
 
 
 class PendingRequests:
@@ -114,15 +218,15 @@ class PendingRequests:
         self._open = 0
         self._single: Counter[Question] = Counter()
         self._most: dict[Question, int] = {}
-        self._parts: dict[_PartKey, list[_Run]] = {}
+        self._parts = _PendingParts()
         self._logs: Counter[PushId] = Counter()
         self._log_entries = 0
         self._late = _Late()
 
     @property
     def held(self) -> int:
-        """About how many bytes are in memory for parts."""
-        return PART_BYTES * (len(self._parts) + len(self._late))
+        """About how many bytes are in memory for questions that were withdrawn."""
+        return RUN_BYTES * self._parts.late
 
     @property
     def open(self) -> int:
@@ -144,7 +248,7 @@ class PendingRequests:
     def ask(
         self, question: Question, shape: PackShape | None = None, most: int | None = None
     ) -> None:
-        """Record a question; raises LedgerError when too many are open.
+        """Record a question; raises PendingRequestError when too many are open.
 
         ``shape``: for parts, how their pack is cut, so that announced sizes can be checked.
         ``most``: bytes that a manifest or push object may have.
@@ -159,9 +263,7 @@ class PendingRequests:
             )
         self._open += 1
         if isinstance(question, FetchParts):
-            run = _Run(len(question.indices), shape)
-            for key in _keys(question):
-                self._parts.setdefault(key, []).append(run)
+            self._parts.ask(question, shape)
         elif isinstance(question, FetchLog):
             self._logs[question.head] += 1
         else:
@@ -173,13 +275,10 @@ class PendingRequests:
 
     def cancel(self, message: CancelParts) -> None:
         """Withdraw questions for parts; those not open (any more) are passed over."""
-        for key in _keys(message):
-            for run in self._parts.pop(key, []):
-                self._late.add(key, run)
-                self._pay(run)
+        self._open -= self._parts.cancel(message)
 
     def answer(self, message: Answer) -> None:
-        """Record an answer; raises LedgerError when it was not asked for or is of a wrong size."""
+        """Record an answer; raises PendingRequestError if it or its size was not asked for."""
         match message:
             case ReceivePush():
                 self._receive_push(message)
@@ -200,9 +299,9 @@ class PendingRequests:
             case EndLog() | MissingLog():
                 self._end_log(message.head)
             case ReceivePart():
-                self._receive_part(message)
+                self._open -= self._parts.receive(message)
             case MissingParts():
-                self._missing_parts(message)
+                self._open -= self._parts.miss(message)
 
     def _check_size(self, question: FetchManifest | FetchPush, size: int) -> None:
         most = self._most.get(question)
@@ -235,7 +334,7 @@ class PendingRequests:
                 raise PendingRequestError(f"log of more than {MAX_LOG_ENTRIES} entries")
             self._log_entries += 1
             if self._close(question):
-                self._late.add(question, _Run(0, None))
+                self._late.add(question)
             return
         self._settle(question)
 
@@ -249,44 +348,13 @@ class PendingRequests:
         if not self._logs:
             self._log_entries = 0
 
-    def _receive_part(self, message: ReceivePart) -> None:
-        key = (message.reel, message.manifest, message.part, message.total)
-        runs = self._parts.get(key)
-        run = runs[0] if runs else self._late.peek(key)
-        if run is None:
-            raise PendingRequestError(
-                f"part {message.part + 1}/{message.total}, which was not asked"
-            )
-        run.check(message.part, message.size)
-        self._drop_part(key)
 
-    def _missing_parts(self, message: MissingParts) -> None:
-        keys = _keys(message)
-        for key in keys:
-            if not self._parts.get(key) and self._late.peek(key) is None:
-                raise PendingRequestError(
-                    f"part {key[2] + 1}/{key[3]} called missing, but was not asked"
-                )
-        for key in keys:
-            self._drop_part(key)
-
-    def _drop_part(self, key: _PartKey) -> None:
-        runs = self._parts.get(key)
-        if not runs:
-            self._late.take(key)
-            return
-        self._pay(runs.pop(0))
-        if not runs:
-            del self._parts[key]
-
-    def _pay(self, run: _Run) -> None:
-        run.owed -= 1
-        if run.owed == 0:
-            self._open -= 1
+def _pack_key(run: PartRun) -> _PackKey:
+    return (run.reel, run.manifest, run.total)
 
 
-def _keys(run: PartRun) -> list[_PartKey]:
-    return [(run.reel, run.manifest, part, run.total) for part in run.indices]
+def _run(run: PartRun, shape: PackShape | None = None) -> _Run:
+    return _Run(run.first, (1 << len(run.indices)) - 1, shape)
 
 
 def _named(question: Question) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -288,14 +289,33 @@ def test_a_log_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         session.feed(packet)
 
 
-def test_late_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gittorrent.wire.pending_requests.MAX_LATE_ANSWERS", 1)
+def test_late_answers_are_bounded() -> None:
+    """The oldest are forgotten."""
     session = _caller()
-    session.send(_fetch(0, 1), shape=SHAPE)
-    session.send(CancelParts(REEL, M, 0, 1, 3))
-    assert session.feed(_line(_part(1, 4)) + b"1234")
+    for part in (0, *[1] * limits.MAX_LATE_RUNS):
+        session.send(_fetch(part, part), shape=SHAPE)
+        session.send(CancelParts(REEL, M, part, part, 3))
+    for _ in range(2):
+        assert session.feed(_line(_part(1, 4)) + b"1234")
     with pytest.raises(SessionError):
         session.feed(_line(_part(0, 4)))
+
+
+def test_many_requests_for_parts_cost_little() -> None:
+    """A peer that reads nothing keeps all of its questions open: each names 256 parts."""
+    session = Session(Role.ANSWERER, 0.0)
+    runs = [_runs(256 * number) for number in range(limits.MAX_INCOMING)]
+    tracemalloc.start()
+    try:
+        for run in runs:
+            session.feed(run)
+        assert tracemalloc.get_traced_memory()[0] < 256 << 10
+    finally:
+        tracemalloc.stop()
+
+
+def _runs(first: int) -> bytes:
+    return _line(FetchParts(REEL, M, first, first + 255, 1 << 16))
 
 
 def test_pipelining_is_bounded_on_both_ends() -> None:

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections import deque
+from collections import Counter, deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -33,7 +33,7 @@ from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.urls import AddressClass, UrlError, address_class, parse_learned_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Served
@@ -70,10 +70,16 @@ WINDOW_SECONDS = 60.0
 """Time over which notices are counted."""
 
 MAX_CALLBACKS = 16
-"""Call-backs under way at once."""
+"""Call-backs under way at once. When there are as many the address with most of them has the newest
+of its own ended in place of a newcomer's, so that whoever does not answer keeps out nobody else."""
+
+TOO_MANY_CALLS = "too many notices at once; try again later"
+"""What is said to those for whom nobody is called."""
 
 MAX_SOURCES = 10_000
 """Addresses whose notices are counted at once; beyond that newcomers have to wait."""
+
+T = TypeVar("T")
 
 _log = EventLog(__name__)
 
@@ -118,7 +124,7 @@ class Notices:
         self._mirrors = mirrors
         self._is_local = is_local
         self._recent: dict[str, deque[float]] = {}
-        self._calls = asyncio.Semaphore(MAX_CALLBACKS)
+        self._calls: dict[asyncio.Task[Any], str] = {}  # for whom; the oldest first
 
     async def receive(self, served: Served, notice: notify.Notify, address: str) -> NoticeReply:
         """Judge a notice, and list the mirror if it answers.
@@ -164,26 +170,62 @@ class Notices:
         if mirrors is None or served.is_private:
             raise RefusedNotice("this node lists no mirrors")
         now = mirrors.clock()
-        self._count(caller_group(address), now)
-        if self._calls.locked():
-            raise RefusedNotice("too many notices at once; try again later")
-        async with self._calls:
-            endpoint = await self._endpoint(notice.url, address)
-            if not notice.ttl:
-                return await self._withdraw(mirrors, served, endpoint, address), None
-            found = await ask_back(endpoint, address, self._server_timeouts)
+        group = caller_group(address)
+        self._count(group, now)
+        called = await self._in_turn(group, partial(self._call, mirrors, served, notice, address))
+        if called is None:
+            return 0, None
+        endpoint, found = called
         if isinstance(found, str):
             raise RefusedNotice(found)
         state = await _state(served, found, now)
-        row = MirrorRow(endpoint.url, state, caller_group(address), int(now), 0, 0)
+        row = MirrorRow(endpoint.url, state, group, int(now), 0, 0)
         repository = served.info.repository_id
         enter = partial(_list, repository=repository, row=row, asked=notice.ttl)
         try:
             return await mirrors.change(enter), state
         except _AddressIsFullError:
-            if not await self._drop_lost_peers(mirrors, repository, row):
+            drop = partial(self._drop_lost_peers, mirrors, repository, row)
+            if not await self._in_turn(group, drop):
                 raise
         return await mirrors.change(enter), state
+
+    async def _call(
+        self, mirrors: MirrorTable, served: Served, notice: notify.Notify, address: str
+    ) -> tuple[Endpoint, MirrorList | str] | None:
+        """Call a mirror back, and return where and what it says; None if it was withdrawn."""
+        endpoint = await self._endpoint(notice.url, address)
+        if notice.ttl:
+            return endpoint, await ask_back(endpoint, address, self._server_timeouts)
+        await self._withdraw(mirrors, served, endpoint, address)
+        return None
+
+    async def _in_turn(self, group: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do what calls back for an address, unless others have a better right to that."""
+        if len(self._calls) >= MAX_CALLBACKS:
+            self._make_room(group)
+        task = asyncio.get_running_loop().create_task(work())
+        self._calls[task] = group
+        try:
+            await asyncio.wait([task])
+        finally:
+            self._calls.pop(task, None)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        if task.cancelled():
+            raise RefusedNotice(TOO_MANY_CALLS)
+        return task.result()
+
+    def _make_room(self, group: str) -> None:
+        """End the newest call for the address with most, if a newcomer's has fewer by two."""
+        calls = Counter(self._calls.values())
+        most, count = calls.most_common(1)[0]
+        if count < calls[group] + 2:
+            raise RefusedNotice(TOO_MANY_CALLS)
+        task = next(task for task in reversed(self._calls) if self._calls[task] == most)
+        del self._calls[task]
+        task.cancel()
 
     async def _drop_lost_peers(
         self, mirrors: MirrorTable, repository: RepositoryId, newcomer: MirrorRow
@@ -213,7 +255,7 @@ class Notices:
 
     async def _withdraw(
         self, mirrors: MirrorTable, served: Served, endpoint: Endpoint, address: str
-    ) -> int:
+    ) -> None:
         """List a mirror no more that says goodbye.
 
         Others may share its address, and a mirror of long standing has a place to lose; so it is
@@ -223,13 +265,12 @@ class Notices:
         rows = await mirrors.rows(repository)
         known = next((row for row in rows if row.url == endpoint.url), None)
         if known is None:
-            return 0
+            return
         if known.state is not MirrorState.PARTIAL:
             found = await ask_back(endpoint, address, self._server_timeouts)
             if not isinstance(found, str) and found.repository_id == repository:
                 raise RefusedNotice(f"{endpoint.url} still answers")
         await mirrors.change(lambda database: database.drop_mirror(repository, endpoint.url))
-        return 0
 
     def _count(self, group: str, now: float) -> None:
         """Refuse callers that send too many notices."""

@@ -22,10 +22,12 @@ from gittorrent.node.mirror_table import MAX_MIRRORS, MAX_PARTIAL, MirrorTable
 from gittorrent.node.notices import (
     FIRST_TTL,
     LONGEST_TTL,
+    MAX_CALLBACKS,
     MAX_NOTICES,
     MAX_PARTIAL_PER_SOURCE,
     MAX_PER_SOURCE,
     PARTIAL_TTL,
+    TOO_MANY_CALLS,
     WINDOW_SECONDS,
     NoticeReply,
     Notices,
@@ -426,6 +428,44 @@ def test_a_notice_is_answered_by_one_call(
 
     run(work())
     assert len(called) == (1 if scheme == "git" else 2)
+
+
+def test_who_does_not_answer_keeps_out_nobody_else(carried: Carried, database: Database) -> None:
+    """All call-backs are under way for one address when another one has a mirror to tell of."""
+    full, waiting = asyncio.Event(), [0]
+    gone = asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        waiting[0] += 1
+        if waiting[0] == MAX_CALLBACKS:
+            full.set()
+        await gone.wait()
+        writer.close()
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def work() -> None:
+        notices = Notices(MirrorTable(database), lambda: True)
+
+        def announce(server: asyncio.Server, address: str) -> asyncio.Task[NoticeReply]:
+            url = f"git://{address}:{server.sockets[0].getsockname()[1]}/project.git"
+            said = notice(carried, url)
+            return asyncio.create_task(notices.receive(entry(carried), said, address))
+
+        silent = await asyncio.start_server(hang, "127.0.0.1", 0)
+        other = await asyncio.start_server(hang_up, "127.0.0.2", 0)
+        async with silent, other:
+            hostile = [announce(silent, "127.0.0.1") for _ in range(MAX_CALLBACKS)]
+            await full.wait()
+            assert (await announce(silent, "127.0.0.1")).refusal == TOO_MANY_CALLS
+            assert "cannot be reached" in (await announce(other, "127.0.0.2")).refusal
+            assert (await hostile[-1]).refusal == TOO_MANY_CALLS
+            gone.set()
+            rest = await asyncio.gather(*hostile[:-1])
+            assert not [each for each in rest if each.refusal == TOO_MANY_CALLS]
+
+    run(work())
 
 
 # --- through the listeners -----------------------------------------------------------------------

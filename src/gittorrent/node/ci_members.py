@@ -113,7 +113,7 @@ class Members:
         self._found.append(Member(url, host=label.host, at=label.at))
 
     def _displace(self, among: list[Member]) -> bool:
-        """Give up one that has failed, the oldest first; tells whether there was one."""
+        """Give up the one that failed most, then the oldest; tells whether there was one."""
         failed = [each for each in among if each.failures]
         if failed:
             self._found.remove(min(failed, key=lambda each: (-each.failures, each.at)))

@@ -238,7 +238,8 @@ class CiRefs:
         found = None if fleet is None else await fleet.refs(url, request)
         if found is None:
             found = await self.for_others(url, request)
-        self._note(url, request, found)
+        else:
+            self._note(url, request, found)
         _put(self._public, url, Proof(url, "", now, said=found.said), MAX_PUBLIC)
         return found
 
@@ -258,8 +259,7 @@ class CiRefs:
         Raises:
             GitTorrentError: it does not say.
         """
-        request = list_request(_HEAD, *_USUAL)
-        self._note(url, request, await self.for_others(url, request))
+        await self.for_others(url, list_request(_HEAD, *_USUAL))
 
     async def _ask(self, url: str, request: bytes) -> Listed:
         """Ask an upstream, without what is known of its tags."""

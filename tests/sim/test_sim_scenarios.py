@@ -189,7 +189,8 @@ def test_two_partitions_that_heal() -> None:
     made = swarm(12)
     made.crowd(30, (made.origin(line(made.draw)),), line)
     made.split(5.0, 20.0, lambda number: number % 2 == 0)
-    checked(made, 2.4, copies=1.8)
+    # Both halves asked for the same while they were apart: 1.7 to 3.4 % over ten seeds.
+    checked(made, 2.4, copies=1.8, duplicates=0.04)
 
 
 def test_loss_and_unequal_lines() -> None:

@@ -66,7 +66,7 @@ def test_standard_streams_that_the_caller_closed_are_open(
 def test_paths_are_in_utf_8_whatever_the_locale_says() -> None:
     program = """
 import sys
-print(sys.getfilesystemencoding())
+print(sys.getfilesystemencoding(), flush=True)
 from gittorrent.startup import prepare
 prepare()
 print(sys.argv[1:])

@@ -37,8 +37,14 @@ class TaskSet:
         return task
 
     async def stop(self) -> None:
-        """Cancel all of them, and wait until they ended, however they do."""
-        tasks = list(self)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Cancel all of them, and wait until they ended, however they do.
+
+        Each takes its first step before: one that never begins closes nothing that it was given.
+        """
+        try:
+            await asyncio.sleep(0)
+        finally:
+            tasks = list(self)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

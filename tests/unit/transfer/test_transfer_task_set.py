@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from gittorrent.transfer.task_set import TaskSet
 
@@ -43,5 +44,22 @@ def test_stopping_ends_all_and_raises_nothing() -> None:
         await tasks.stop()
         assert sorted(ended) == ["one", "two"]
         assert not len(tasks)
+
+    asyncio.run(run())
+
+
+def test_what_was_just_started_lets_go_of_what_it_was_given() -> None:
+    async def run() -> None:
+        tasks = TaskSet()
+        ours, theirs = socket.socketpair()
+
+        async def hold() -> None:
+            with ours:
+                await asyncio.Event().wait()
+
+        with theirs:
+            tasks.start(hold())
+            await tasks.stop()
+            assert ours.fileno() == -1
 
     asyncio.run(run())

@@ -26,10 +26,13 @@ from support import gitcmd, nodes
 from support.attackers import Wire
 from support.live_mirrors import MAIN, Mirrors
 from support.nodes import AUTHOR
+from support.ports import free_port
 from support.programs import Person, somebody, wait_until
+from support.publishing import note_entries
 from support.repositories import noise
 
 OTHER = PushId("ab" * 20)
+TAG = RefName(b"refs/tags/v9")
 
 
 @pytest.fixture
@@ -79,6 +82,41 @@ def test_who_was_away_for_several_checkpoints(tmp_path: Path, stack: ExitStack) 
     mirrors.add()
     mirrors.wait_for(new)
     mirrors.wait_for_final(new)
+
+
+@pytest.mark.parametrize("ref", [MAIN, TAG])
+def test_a_push_whose_objects_a_mirror_kept_back_comes_from_who_calls(
+    tmp_path: Path, stack: ExitStack, ref: RefName
+) -> None:
+    """All that the mirror knew gave it the push without its objects, and is gone."""
+    mirrors = Mirrors.of(tmp_path, stack, keeps=False, count=1)
+    origin, behind = mirrors.carried[0], mirrors.copies[0]
+    new = mirrors.push(origin, b"pushed\n", ref)
+    _note_news(origin, behind)
+    mirrors.add(f"git://127.0.0.1:{free_port()}")
+    assert gitcmd.refs(behind.layout.git_dir).get(ref) != new
+    _sign(mirrors, origin)
+    honest = nodes.copy_as_mirror(origin, tmp_path / "honest.git", "")
+    honest.set_info(replace(honest.info, source=f"{mirrors.served[-1].git}/project.git"))
+    mirrors.serve(honest)
+    mirrors.wait_for_final(new, ref)
+    wait_until(lambda: gitcmd.refs(behind.layout.git_dir).get(ref) == new, "git shows it")
+    gitcmd.git(behind.layout.git_dir, "fsck", "--no-dangling")
+
+
+def _note_news(source: Carried, target: Carried) -> None:
+    """Let a log be what another one is, without the objects."""
+    here = target.log().entries
+    new = [entry for entry in source.log().entries if entry not in here]
+    note_entries(target, {entry: source.log_store.push_file(entry) or b"" for entry in new})
+
+
+def _sign(mirrors: Mirrors, carried: Carried) -> None:
+    """Let the keeper sign."""
+    with carried.writing():
+        log = carried.log()
+        EntrySigner(carried, log, mirrors.key, AUTHOR).checkpoint()
+        carried.commit(log)
 
 
 def test_a_new_branch_and_one_that_is_deleted(tmp_path: Path, stack: ExitStack) -> None:

@@ -6,6 +6,7 @@ The keeper is away: an origin with a push on top is served, as a depot would hav
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,15 @@ import pytest
 
 from gittorrent.ids import Oid, RefName
 from gittorrent.repository.carried import Carried
+from gittorrent.repository.signed_entries import EntrySigner
 from gittorrent.signing.keys import Signer
 from support import gitcmd, nodes
 from support.nodes import Served
 from support.programs import Person
+from support.publishing import note_entries
 
 MAIN = RefName(b"refs/heads/main")
+TAG = RefName(b"refs/tags/v9")
 
 
 @pytest.fixture
@@ -143,12 +147,53 @@ def test_nothing_new_is_asked_for_once(
     assert "up to date" in (done.out + done.err).lower()
 
 
-def test_a_push_whose_objects_nobody_has_holds_up_nothing(
+def test_a_mirror_has_a_tag_that_is_not_final(
     origin: Carried, owner_key: Signer, person: Person, url: str
+) -> None:
+    """Nothing that the tag leads to decides whether it counts."""
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    git_dir = origin.layout.git_dir
+    new = Oid(nodes.add_commit(git_dir, "refs/private/pushed", "new", b"new\n"))
+    nodes.push_on(origin, owner_key, {TAG: new})
+    for _ in range(2):
+        person.gittorrent("mirror", url, "--once", "--quiet").ok()
+        mirror = person.node / "repositories" / "project.git"
+        assert gitcmd.refs(mirror)[TAG] == new
+        gitcmd.git(mirror, "fsck", "--no-dangling")
+        shutil.rmtree(person.node)  # the next one begins with it
+
+
+@pytest.mark.parametrize("ref", [MAIN, TAG])
+def test_a_mirror_that_adopted_what_it_lacks_gets_it(
+    origin: Carried, owner_key: Signer, person: Person, url: str, ref: RefName
+) -> None:
+    """Its refs cannot follow its log, which keeps nothing from writing to it."""
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    git_dir = origin.layout.git_dir
+    new = Oid(nodes.add_commit(git_dir, "refs/private/pushed", "new", b"new\n"))
+    nodes.push_on(origin, owner_key, {ref: new})
+    with origin.writing():
+        log = origin.log()
+        EntrySigner(origin, log, owner_key, nodes.AUTHOR).checkpoint()
+        origin.commit(log)
+    mirror = Carried(person.node / "repositories" / "project.git", origin.object_format)
+    new_entries = [entry for entry in log.entries if entry not in mirror.log().entries]
+    read = origin.log_store.push_file
+    note_entries(mirror, {entry: read(entry) or b"" for entry in new_entries})
+    assert mirror.log().final_refs[ref] == new
+    assert person.gittorrent("verify", "project").status
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    assert gitcmd.refs(mirror.layout.git_dir)[ref] == new
+    gitcmd.git(mirror.layout.git_dir, "fsck", "--no-dangling")
+
+
+@pytest.mark.parametrize("ref", [MAIN, TAG])
+def test_a_push_whose_objects_nobody_has_holds_up_nothing(
+    origin: Carried, owner_key: Signer, person: Person, url: str, ref: RefName
 ) -> None:
     """It came into the log before the machine with its objects was lost."""
     before = gitcmd.text(origin.layout.git_dir, "rev-parse", "main")
-    nodes.push_on(origin, owner_key, {MAIN: Oid("12" * 20)})
+    nodes.push_on(origin, owner_key, {ref: Oid("12" * 20)})
     done = person.git("clone", url, "clone").ok()
     assert "not final" not in done.err
     person.gittorrent("mirror", url, "--once", "--quiet").ok()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gittorrent.git.repository import find_repository
 from gittorrent.ids import PushId
 from gittorrent.push.certificate import Line
+from gittorrent.push.object import parse_push_object
 from gittorrent.push.publication import HeadChange, parts_of
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.layout import LOG_REF
@@ -85,6 +86,24 @@ def let_push(git_dir: Path, *who: TestSigner, pattern: str, grant: Grant, **chan
         entries.policy(policy, log.policy.signed.certificates)
         if entries.is_keeper:
             entries.checkpoint()
+        this.commit(log)
+
+
+def note_entries(this: Carried, entries: Mapping[PushId, bytes]) -> None:
+    """Put entries into a log and none of their objects, as when a mirror gives only its log.
+
+    Args:
+        this: the repository.
+        entries: their file form.
+    """
+    pushes = {push_id: parse_push_object(data) for push_id, data in entries.items()}
+    with this.writing():
+        log = this.log()
+        for push_id, push in pushes.items():
+            log.admit(push, push_id)
+        log.settle()
+        this.log_store.store_pushes(pushes)
+        this.store_entries(log)
         this.commit(log)
 
 

@@ -141,7 +141,7 @@ class Fetcher:
             )
         if log.unjudged:
             source = self._acquisition.first
-            await UntakenPushes(self._layout, log, self._store, source, self._context).look()
+            await UntakenPushes(self._layout, log, self._store, [source], self._context).look()
         self._say_what_is_not_final(log)
         return object_format, log.refs, log.default_branch
 

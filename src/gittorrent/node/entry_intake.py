@@ -192,7 +192,7 @@ class EntryIntake:
 
     def _look(self) -> LogSummary:
         with self._kept.reading() as log:
-            return summary_of(log)
+            return summary_of(log, self._taking.without_objects(log))
 
     async def _complete(self, missing: Sequence[Arrived], done: TakenIn) -> None:
         """Have the objects brought that did not come with pushes, and take these in then."""

@@ -22,12 +22,12 @@ class LogSummary(Struct, frozen=True):
     Args:
         head: the checkpoint adopted.
         begins: number of the first checkpoint that is known.
-        open: what no checkpoint names: policies, then pushes.
+        open: what no checkpoint names: policies, then pushes whose objects are here.
         policy: digest of the newest policy that counts.
         keeper: the key that signs checkpoints, by name.
         is_stopped: whether no checkpoint can follow for now.
         has_news: whether the keeper could sign something.
-        entries: ids of everything held.
+        entries: ids of everything held, but for pushes whose objects are not here.
     """
 
     head: Item
@@ -44,18 +44,26 @@ class LogSummary(Struct, frozen=True):
         return [entry for entry in self.open if entry not in before.entries]
 
 
-def summary_of(log: VerifiedLog) -> LogSummary:
-    """Return what the event loop has to know of a log that has a checkpoint."""
+def summary_of(log: VerifiedLog, without_objects: frozenset[PushId]) -> LogSummary:
+    """Return what the event loop has to know of a log that has a checkpoint.
+
+    Args:
+        log: it.
+        without_objects: its pushes whose objects are not here: who tells of them is asked.
+    """
     ledger = log.ledger
     point = ledger.adopted
     policies = ledger.policy.since(point.policy) or ()
     return LogSummary(
         head=Item(point.id, point.number),
         begins=point.older.begins,
-        open=(*(version.id for version in policies), *(push.id for push in log.unfinal)),
+        open=(
+            *(version.id for version in policies),
+            *(push.id for push in log.unfinal if push.id not in without_objects),
+        ),
         policy=ledger.policy.digest,
         keeper=str(ledger.policy.policy.keeper),
         is_stopped=bool(ledger.stopped),
         has_news=bool(policies) or bool(ledger.view().judged),
-        entries=frozenset(log.entries),
+        entries=frozenset(log.entries) - without_objects,
     )

@@ -129,6 +129,11 @@ class Push(Struct, frozen=True):
             return ""
         return "sha256:" + hashlib.sha256(b"".join(self.certificates)).hexdigest()
 
+    @property
+    def values(self) -> frozenset[Oid]:
+        """What it sets refs to."""
+        return frozenset(line.new for line in self.certificate.lines if line.new is not None)
+
 
 class Standing(Struct, frozen=True):
     """Where a push stands in a chain of checkpoints.

@@ -303,6 +303,9 @@ class Carried:
     def follow_log(self, log: VerifiedLog, moves: Moves | None = None) -> bool:
         """Make the log ref, and on mirrors all refs and HEAD, what ``log`` shows.
 
+        A mirror's refs to what is not here stay what they are, and keep nothing else up: they
+        follow when the objects have come.
+
         Args:
             log: the log.
             moves: as for `commit`; of an origin's refs those that may be moved.
@@ -315,22 +318,40 @@ class Carried:
         if known is not None and PushId(known) in log and self._has_moved(moves, known, log):
             self._note_followed()
             return True
+        is_whole = True
         if self.info.role == MIRROR:
-            refs = log.refs
-            if not git_refs.write_first_refs(self.git, refs):
-                present = git_refs.read_refs(self.git)
-                own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
-                changes = changes_between(own, refs)
-                self.kept_refs.before(changes, lambda: len(own))
-                git_refs.apply_changes(self.git, changes, self.object_format)
-                self.git.run("pack-refs", "--all")
-                self.kept_refs.settle(refs)
+            is_whole = self._follow_refs(log.refs)
             git_refs.set_head(self.git, log.default_branch or log.policy.policy.head)
         known = git_refs.read_ref(self.git, LOG_REF)
         if str(known) != log.head and self._has_history(log.head, known):
             self.git.run("update-ref", LOG_REF, log.head)
-        self._note_followed()
+        if is_whole:
+            self._note_followed()
+        else:
+            self._sound = None
+            self._followed.unlink(missing_ok=True)  # so that whoever comes next looks again
         return False
+
+    def _follow_refs(self, refs: Refs) -> bool:
+        """Make a mirror's refs these, as far as what they lead to is here.
+
+        Returns:
+            Whether all of it is.
+        """
+        present = git_refs.read_refs(self.git)
+        own = {n: o for n, o in present.items() if not n.startswith(b"refs/gittorrent/")}
+        changes = changes_between(own, refs)
+        new = sorted({value for _, _, value in changes if value is not None})
+        found = zip(new, describe(self.git, new) if new else (), strict=True)
+        lacking = {oid for oid, info in found if info is None}
+        possible = {name: oid for name, oid in refs.items() if oid not in lacking}
+        if present or not git_refs.write_first_refs(self.git, possible):
+            changes = [change for change in changes if change[2] not in lacking]
+            self.kept_refs.before(changes, lambda: len(own))
+            git_refs.apply_changes(self.git, changes, self.object_format)
+            self.git.run("pack-refs", "--all")
+            self.kept_refs.settle(refs)
+        return not lacking
 
     def _note_followed(self) -> None:
         """Note that everything follows the log; last, so that it tells whether that was done.
@@ -344,7 +365,7 @@ class Carried:
 
     def _has_moved(self, moves: Moves | None, known: Oid, log: VerifiedLog) -> bool:
         """Move some refs; false where they are to be compared, or are not what they should be."""
-        if moves is None or log.head is None:
+        if moves is None or log.head is None or not self._followed.exists():
             return False
         wanted = list(moves)
         if known != Oid(log.head):

@@ -19,7 +19,10 @@ from gittorrent.git import history
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gittorrent.git.runner import Git
     from gittorrent.ids import PushId
+    from gittorrent.push.log import VerifiedLog
+    from gittorrent.push.rule import Push
     from gittorrent.repository.carried import Carried
 
 
@@ -40,6 +43,30 @@ def is_complete(carried: Carried, head: PushId) -> bool:
         return False
     record_complete(carried)
     return True
+
+
+def without_objects(git: Git, log: VerifiedLog) -> tuple[Push, ...]:
+    """Return the pushes on top that cannot be shown whole: what they set refs to is not here.
+
+    Where a value decides whether its push counts, the log cannot judge it (`VerifiedLog.unjudged`).
+    A tag, and what is no branch, counts whatever it leads to; so it is looked at here.
+
+    Raises:
+        GitError: this machine let git down.
+    """
+    unjudged = {push.id for push in log.unjudged}
+    if not log.unfinal:
+        return ()
+    shown = set(log.refs.values())
+    values = {push.id: push.values & shown for push in log.unfinal if push.id not in unjudged}
+    asked = sorted(set().union(*values.values()))
+    found = zip(asked, history.describe(git, asked) if asked else (), strict=True)
+    lacking = {oid for oid, info in found if info is None}
+    return tuple(
+        push
+        for push in log.unfinal
+        if push.id in unjudged or not lacking.isdisjoint(values[push.id])
+    )
 
 
 def record_complete(carried: Carried) -> None:

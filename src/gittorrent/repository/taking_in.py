@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from gittorrent.errors import TrustError
+from gittorrent.git import history
 from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.guarded import Bounds
 from gittorrent.git.small_pack import SmallPackError, pack_objects_in
@@ -85,7 +86,8 @@ class TakenIn(Struct):
         kept: waiting for what they build on, or for their time.
         refused: true, and not wanted; whether the next checkpoint may change that.
         faults: do not hold, and why: whoever sent them is to blame.
-        incomplete: objects of theirs are missing.
+        incomplete: objects of theirs are missing; pushes of the log too, whose objects something
+            that came needs.
         lacking: what entries here name and is not here.
         without_policy: checkpoints here whose policy is not.
         refuted: checkpoints by the keeper that do not follow, and why.
@@ -134,12 +136,22 @@ class TakingIn:
         self._steady = steady
         self._waiting: dict[PushId, _Held] = {}
         self._known_rules: tuple[float, FsckRules] | None = None
+        self._whole: frozenset[PushId] = frozenset()
+        self._lacking: frozenset[PushId] = frozenset()
         self.admission = Admission(kept.facts, kept.quota)
 
     @property
     def waiting(self) -> frozenset[PushId]:
         """What is held until its time has come, or what it builds on has."""
         return frozenset(self._waiting)
+
+    def without_objects(self, log: VerifiedLog) -> frozenset[PushId]:
+        """Return pushes of the log whose objects are not here, as far as that was noticed.
+
+        They are taken in again when they come with them.
+        """
+        unfinal = {push.id for push in log.unfinal}
+        return self._lacking & unfinal | {push.id for push in log.unjudged}
 
     def next_deadline(self) -> float | None:
         """Return when `due` may have something, by the steady clock; None if nothing waits.
@@ -173,6 +185,7 @@ class TakingIn:
             self._take(now, done, brought)
         with self._kept.reading() as log:
             done.lacking |= self._lacking_ahead(log)
+            done.lacking |= {each.id for each in done.incomplete if each.id in log}
         return done
 
     def due(self) -> TakenIn:
@@ -189,7 +202,8 @@ class TakingIn:
             made: it.
 
         Returns:
-            What became of it; None if the log has gone on meanwhile, so that it must not be seen.
+            What became of it; None if the log has gone on meanwhile, or objects are missing of what
+            it takes, so that it must not be seen.
         """
         done = TakenIn()
         held = self._read(made, done)
@@ -202,7 +216,8 @@ class TakingIn:
                 if log.head != previous:
                     self._kept.keep(log)
                     return None
-                self._grow(log, upload, [held], done)
+                if self._grow(log, upload, [held], done):
+                    return None
         with self._kept.reading() as log:
             self.admission.settle(log.ledger)
         return done
@@ -222,7 +237,9 @@ class TakingIn:
     def _decided(self, log: VerifiedLog, item: _Held, done: TakenIn) -> list[_Held]:
         """Return what is to be taken in now because an entry arrived: it, and what waited."""
         push, push_id = item.entry.push, item.id
-        if push_id in log or push_id in self._waiting:
+        if push_id in log:
+            return [item] if push_id in self.without_objects(log) else []
+        if push_id in self._waiting:
             return []
         try:
             if push.kind is PushKind.POLICY:
@@ -297,30 +314,93 @@ class TakingIn:
             if not whole:
                 return
             with self._kept.changing() as log:
-                self._grow(log, upload, whole, done)
+                held_up = self._grow(log, upload, whole, done)
+        if held_up:
+            self._store([item for item in whole if item not in held_up], done)
 
     def _grow(
         self, log: VerifiedLog, upload: Upload, items: Sequence[_Held], done: TakenIn
-    ) -> None:
-        """Let the log judge entries whose objects are whole, and make it the repository's."""
-        before = set(log.ledger.refuted)
+    ) -> Sequence[_Held]:
+        """Let the log judge entries whose objects are whole, and make it the repository's.
+
+        Returns:
+            What has to wait for objects of pushes that are in the log; then nothing happened.
+        """
+        before, unfinal = set(log.ledger.refuted), log.unfinal
+        again = {push.id for push in unfinal}.intersection(item.id for item in items)
         # No longer than this: once they are installed they are not there any more. That what the
         # pushes set refs to is here with all that it reaches was proved.
         with self._kept.facts.looking_in(GitEvidence(upload.staging, is_whole=True)):
             new = [item for item in items if self._admit(log, item, done)]
             log.settle()
-        if new:
+            if again:
+                log.judge_again(self._kept.facts)
+        if lacking := self._taken_without_objects(log, unfinal, items):
+            return self._hold_up(items, lacking, done)
+        if new or again:
             store, pushes = self._carried.log_store, {i.id: i.entry.push for i in new}
             install_all([upload], lambda files: store.add_pushes(files, pushes))
             # The last step: whatever failed before, the log is read again.
             self._kept.commit(log)
         else:
             self._kept.keep(log)
+        self._note_whole(log, items)
         refuted = log.ledger.refuted
         done.refuted.update({k: why for k, why in refuted.items() if k not in before})
-        done.new += [_item(log, each) for each in new if each.id not in refuted]
+        came = [item for item in items if item in new or item.id in again]
+        done.new += [_item(log, each) for each in came if each.id not in refuted]
         done.lacking = log.lacking
         done.without_policy = log.ledger.without_policy
+        return ()
+
+    def _taken_without_objects(
+        self, log: VerifiedLog, unfinal: Iterable[Push], items: Sequence[_Held]
+    ) -> list[Push]:
+        """Return pushes that are final now though what they set refs to is not here.
+
+        They came into the log otherwise than with their objects, such as with the log of a mirror
+        that did not give these.
+
+        Args:
+            log: as it would be.
+            unfinal: pushes that were not final before.
+            items: what came, whose objects are here.
+        """
+        known = self._whole.union((item.id for item in items), (push.id for push in log.unfinal))
+        unsure = [push for push in unfinal if push.id not in known]
+        if not unsure:
+            return []
+        shown = set(log.refs.values())  # what was refused, or is overtaken, is not needed
+        values = {push.id: sorted(push.values & shown) for push in unsure}
+        if self._are_here([oid for found in values.values() for oid in found]):
+            return []
+        return [push for push in unsure if not self._are_here(values[push.id])]
+
+    def _are_here(self, tips: Sequence[Oid]) -> bool:
+        """Tell whether the repository has everything that some values reach."""
+        git = self._carried.git
+        if not tips or history.is_connected_to_refs(git, tips):
+            return True
+        # Something else may be broken that refs lead to.
+        return None not in history.describe(git, tips) and history.is_connected(git, tips)
+
+    def _hold_up(
+        self, items: Sequence[_Held], lacking: Sequence[Push], done: TakenIn
+    ) -> Sequence[_Held]:
+        """Take note that pushes of the log lack objects; return what has to wait for them."""
+        store = self._carried.log_store
+        self._lacking |= {push.id for push in lacking}
+        data = {push.id: store.push_file(push.id) for push in lacking}
+        done.incomplete += [Arrived(push, found) for push, found in data.items() if found]
+        held_up = [item for item in items if item.entry.push.kind is PushKind.CHECKPOINT] or items
+        done.incomplete += [item.arrived for item in held_up]
+        return held_up
+
+    def _note_whole(self, log: VerifiedLog, items: Sequence[_Held]) -> None:
+        """Remember of what is not final that its objects are here."""
+        unfinal = {push.id for push in log.unfinal}
+        self._whole = (self._whole | {item.id for item in items}) & unfinal
+        self._lacking = self._lacking & unfinal - self._whole
 
     def _admit(self, log: VerifiedLog, item: _Held, done: TakenIn) -> bool:
         try:

@@ -34,7 +34,7 @@ from gittorrent.repository.carried import (
     object_format_of,
     require_name,
 )
-from gittorrent.repository.completeness import is_complete, record_complete
+from gittorrent.repository.completeness import is_complete, record_complete, without_objects
 from gittorrent.repository.readers_file import close_to_others, hide
 from gittorrent.repository.relocating import relocate
 from gittorrent.repository.removal import sweep_removed
@@ -45,6 +45,7 @@ from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
 from gittorrent.transfer.mirror_reels import MirrorReels
 from gittorrent.transfer.ordinary import Wanted
 from gittorrent.transfer.peer_manager import Sharing
+from gittorrent.transfer.reaching import unique
 from gittorrent.transfer.untaken import UntakenPushes
 from gittorrent.transfer.updating import Update, Updater
 from gittorrent.transfer.working import stoppable, unbroken
@@ -429,7 +430,8 @@ class Mirroring:
         if is_broken:
             self._reporter.note(f"objects of {carried.info.name} are missing here")
         is_news = is_broken or not before or set(known) != set(log.entries)
-        if not is_news and not log.unjudged:
+        waiting = await stoppable(without_objects, carried.git, log)
+        if not is_news and not waiting:
             return log, False
         await stoppable(self._context.space.require, carried.layout.git_dir)
         if is_broken or before[-1:] != [log.head]:
@@ -441,11 +443,12 @@ class Mirroring:
                 doubtful=is_broken,
             )
             await Updater(acquisition, carried.layout, log, store, self._context).bring(update)
-        if waiting := log.unjudged:
-            source = acquisition.first
-            await UntakenPushes(carried.layout, log, store, source, self._context).bring()
-        if not is_news and log.unjudged == waiting:
-            return log, False
+        if waiting := await stoppable(without_objects, carried.git, log):
+            sources = unique([acquisition.first, *acquisition.sources(log)])
+            untaken = UntakenPushes(carried.layout, log, store, sources, self._context)
+            still = await untaken.bring(waiting)
+            if not is_news and len(still) == len(waiting):
+                return log, False
         await unbroken(self._commit, carried, log)
         return log, True
 

@@ -264,10 +264,10 @@ class OwnerNews:
             return f"the objects of checkpoint {log.head} could not be had: {error}"
         try:
             await stoppable(self._store.judge_again, log)
-            for source in sources:
-                if log.unjudged:
-                    layout, context = self._carried.layout, self._context
-                    await UntakenPushes(layout, log, self._store, source, context).bring()
+            layout, context = self._carried.layout, self._context
+            untaken = UntakenPushes(layout, log, self._store, sources, context)
+            if lacking := await untaken.lacking():
+                await untaken.bring(lacking)
         except TrustError as error:
             return f"what mirrors have cannot be taken in: {error}"
         return ""

@@ -21,10 +21,12 @@ from gittorrent.git import history
 from gittorrent.ids import Oid
 from gittorrent.push.facts import NoObjects
 from gittorrent.push.log_range import entries_after, policies_beyond
+from gittorrent.push.log_state import EntryError
 from gittorrent.push.object import PushKind
 from gittorrent.reel.bundle import bundles_of
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.carried import CLONE, MIRROR, ORIGIN
+from gittorrent.repository.completeness import without_objects
 from gittorrent.repository.push_packs import PushPacks
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.transfer.static_files import index_of_pushes
@@ -135,17 +137,18 @@ class RepositoryContent:
         return self._log.get(store.path, lambda: _KnownLog(_guarded(store.records, [])))
 
     def _not_shown(self) -> frozenset[PushId]:
-        """Return the pushes that cannot be judged; the log is opened only if there may be any."""
+        """Return the pushes whose objects are not here; the log is opened only for these."""
         known, state = self._known(), self.state()
         if state != self._judged:
-            self._unshown = _guarded(self._read_unjudged, frozenset(known.untaken))
+            self._unshown = _guarded(self._read_unshown, frozenset(known.untaken))
             self._judged = state
         return self._unshown
 
-    def _read_unjudged(self) -> frozenset[PushId]:
+    def _read_unshown(self) -> frozenset[PushId]:
         if not self._known().untaken:
             return frozenset()
-        return frozenset(push.id for push in self.carried.log().unjudged)
+        carried = self.carried
+        return frozenset(push.id for push in without_objects(carried.git, carried.log()))
 
     def reels(self) -> list[StoredReel]:
         """Return every reel of the store; whether it can be served is asked of each."""
@@ -249,10 +252,18 @@ class RepositoryContent:
 
     def _made_pack(self, push: PushId) -> bytes | None:
         found = self.carried.log_store.push(push)
-        return self.push_packs.made(push, found, self._final_values)
+        return self.push_packs.made(push, found, lambda: self._values_below(push))
 
-    def _final_values(self) -> list[Oid]:
-        return sorted(set(self.carried.log_store.open(NoObjects()).final_refs.values()))
+    def _values_below(self, push: PushId) -> list[Oid]:
+        """Return what whoever wants a push has: what refs were at a checkpoint without it."""
+        log = self.carried.log_store.open(NoObjects())
+        refs = log.final_refs
+        if push not in self._known().untaken:
+            try:
+                refs = log.refs_at(log.push(push).certificate.nonce.checkpoint)
+            except EntryError:
+                refs = {}  # it is about what is not kept of the log
+        return sorted(set(refs.values()))
 
     def tags(self) -> dict[Oid, bytes]:
         """Return the annotated tags that are published; read once for each state of the log."""

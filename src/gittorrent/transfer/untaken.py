@@ -4,7 +4,7 @@ Such a push moves refs to objects that may not be here; whether it may do that i
 commits. A mirror, which shows it, needs all objects. A clone lists refs before it fetches: it takes
 a look at the commits, and what git then asks for is brought and proved like everything else
 (docs/decisions/0035-clones-look-at-commits-before-they-list-refs.md). What the mirror that told of
-a push does not give is not shown, and keeps nothing else up.
+a push does not give another one may; what nobody gives is not shown, and keeps nothing else up.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from gittorrent.durable import temporary_directory
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.git import scratch
 from gittorrent.git.fetching import FetchFailedError, FetchOptions
+from gittorrent.git.runner import Git
 from gittorrent.ids import RefName
 from gittorrent.push.facts import KeptFacts
+from gittorrent.repository.completeness import without_objects
 from gittorrent.repository.evidence import OnlyVouching
 from gittorrent.repository.quarantine import extent_of
 from gittorrent.transfer.ordinary import OrdinaryFetch, TooLargeError, Wanted
@@ -25,7 +27,6 @@ from gittorrent.transfer.working import stoppable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gittorrent.git.runner import Git
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.rule import Push
     from gittorrent.repository.layout import Layout
@@ -50,28 +51,46 @@ class UntakenPushes:
         layout: of the repository.
         log: the verified log.
         store: holds its push objects.
-        source: the mirror that the log comes from.
+        sources: mirrors, first the one that the log comes from.
         context: of the world around it.
     """
 
     def __init__(
-        self, layout: Layout, log: VerifiedLog, store: LogStore, source: Source, context: Context
+        self,
+        layout: Layout,
+        log: VerifiedLog,
+        store: LogStore,
+        sources: Sequence[Source],
+        context: Context,
     ) -> None:
         self._layout = layout
         self._log = log
         self._store = store
-        self._source = source
+        self._sources = sources
         self._context = context
 
-    async def bring(self) -> None:
-        """Bring all objects into the repository, whose lock the caller holds, and judge."""
+    async def lacking(self) -> Sequence[Push]:
+        """Return the pushes whose objects are not in the repository."""
+        return await stoppable(without_objects, Git(self._layout.git_dir), self._log)
+
+    async def bring(self, pushes: Sequence[Push]) -> Sequence[Push]:
+        """Bring the objects of pushes into the repository, whose lock the caller holds, and judge.
+
+        Returns:
+            Those whose objects nobody gives.
+        """
         fetch = self._fetch()
+        for source in self._sources:
 
-        async def one(wants: Sequence[Wanted]) -> None:
-            await fetch.fetch([self._source], wants, FetchOptions(), patient=False)
+            async def one(wants: Sequence[Wanted], source: Source = source) -> None:
+                await fetch.fetch([source], wants, FetchOptions(), patient=False)
 
-        await self._try(one)
-        await stoppable(self._store.judge_again, self._log)
+            await self._try(one, pushes)
+            await stoppable(self._store.judge_again, self._log)
+            pushes = await self.lacking()
+            if not pushes:
+                break
+        return pushes
 
     async def look(self) -> None:
         """Judge by commits that are not kept; the repository stays as it is."""
@@ -89,14 +108,13 @@ class UntakenPushes:
         ):
 
             async def one(wants: Sequence[Wanted]) -> None:
-                await fetch.fetch_into(staging, self._source, wants, options)
+                await fetch.fetch_into(staging, self._sources[0], wants, options)
 
-            await self._try(one)
+            await self._try(one, self._log.unjudged)
             await stoppable(self._judge_by, staging)
 
-    async def _try(self, bring: Bring) -> None:
+    async def _try(self, bring: Bring, pushes: Sequence[Push]) -> None:
         """Bring what all of the pushes need, or else what each of some needs."""
-        pushes = self._log.unjudged
         failure = await self._failure(bring, pushes)
         if failure is None or len(pushes) == 1:
             return

@@ -22,7 +22,15 @@ from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.trust.policy import Grant
 from support import nodes
 from support.gitcmd import git, text
-from support.publishing import author, builder, grow, let_push, publish, push_elsewhere
+from support.publishing import (
+    author,
+    builder,
+    grow,
+    let_push,
+    note_entries,
+    publish,
+    push_elsewhere,
+)
 from support.repositories import noise
 from support.signing import TestSigner
 
@@ -41,7 +49,7 @@ class Pair:
         self.there = directory / "there.git"
         grow(builder(self.there), 3)
         publish(self.there, name="project")
-        let_push(self.there, ALICE, pattern="refs/heads/*", grant=Grant.FORCE)
+        let_push(self.there, ALICE, pattern="refs/*", grant=Grant.FORCE)
         self.mirror = directory / "mirror.git"
         shutil.copytree(self.there, self.mirror)
         carried = open_carried(self.mirror)
@@ -49,7 +57,16 @@ class Pair:
         self.seconds = 0.0
         self.now = float(NOW)
         self.commits = 0
-        self.taking = TakingIn(KeptLog(carried), lambda: self.now, lambda: self.seconds)
+        self.open()
+
+    def open(self) -> None:
+        """Begin anew to take in, as a node that starts."""
+        kept = KeptLog(open_carried(self.mirror))
+        self.taking = TakingIn(kept, lambda: self.now, lambda: self.seconds)
+
+    def note(self, *entries: Arrived) -> None:
+        """Put entries into the mirror's log, and none of their objects."""
+        note_entries(open_carried(self.mirror), {each.id: each.data for each in entries})
 
     def value(self, ref: RefName = MAIN) -> Oid | None:
         """What a ref is at the mirror, for git and in its log, which agree."""
@@ -173,6 +190,60 @@ def test_objects_that_are_missing(pair: Pair) -> None:
         assert pair.value() == old
     assert pair.taking.take([whole]) == TakenIn(new=[Item(whole.id)])
     assert not list(open_carried(pair.mirror).layout.uploads.glob("*"))
+
+
+@pytest.mark.parametrize("ref", [MAIN, FORK, RefName(b"refs/tags/v1"), RefName(b"refs/notes/x")])
+def test_a_checkpoint_waits_for_the_objects_of_what_it_takes(pair: Pair, ref: RefName) -> None:
+    """A push came into the log with the log of a mirror, which did not give its objects."""
+    before, head = pair.value(ref), open_carried(pair.mirror).log().head
+    new = pair.commit(pair.value() or Oid(""))
+    push = pair.push(before, new, ref)
+    pair.note(push)
+    assert pair.taking.without_objects(open_carried(pair.mirror).log()) <= {push.id}
+    other = pair.push(None, pair.commit(pair.commit()), RefName(b"refs/heads/other"))
+    checkpoint = pair.keep()
+    done = pair.taking.take([other, checkpoint])
+    assert done.new == [Item(other.id)], "nothing else is held up"
+    assert [each.id for each in done.incomplete] == [push.id, checkpoint.id]
+    assert done.lacking == {push.id}
+    log = open_carried(pair.mirror).log()
+    assert log.head == head
+    assert pair.taking.without_objects(log) == {push.id}
+    assert pair.taking.take([push]).new == [Item(push.id)]
+    assert pair.value(ref) == new
+    assert [each.id for each in pair.taking.take([checkpoint]).new] == [checkpoint.id]
+    assert open_carried(pair.mirror).log().head == checkpoint.id
+
+
+def test_objects_that_were_lost_come_again(pair: Pair) -> None:
+    old = pair.value()
+    assert old is not None
+    new = pair.commit(old)
+    push = pair.push(old, new)
+    pair.taking.take([push])
+    (pair.mirror / "objects" / new[:2] / new[2:]).unlink()
+    pair.open()
+    checkpoint = pair.keep()
+    assert checkpoint in pair.taking.take([checkpoint]).incomplete
+    done = pair.taking.take([push, checkpoint])
+    assert [each.id for each in done.new] == [push.id, checkpoint.id]
+    assert pair.value() == new
+    git(pair.mirror, "fsck", "--no-dangling")
+
+
+@pytest.mark.parametrize("ref", [MAIN, RefName(b"refs/tags/v1")])
+def test_a_mirror_that_adopted_more_than_it_has_is_not_stuck(pair: Pair, ref: RefName) -> None:
+    """Earlier versions did, and so may a crash: what brings objects writes here, too."""
+    before = pair.value(ref)
+    push = pair.push(before, pair.commit(pair.value() or Oid("")), ref)
+    pair.note(push, pair.keep())
+    assert text(pair.mirror, "for-each-ref", "--format=%(objectname)", ref.decode()) == (
+        before or ""
+    )
+    pair.open()
+    git(pair.mirror, "unpack-objects", "-q", stdin=push.pack or b"")
+    with open_carried(pair.mirror).writing():
+        assert pair.value(ref) not in (None, before)
 
 
 def test_one_without_its_objects_keeps_no_other_up(pair: Pair) -> None:

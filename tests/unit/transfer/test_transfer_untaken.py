@@ -74,8 +74,11 @@ def test_a_mirror_that_gives_nothing_holds_up_little(
         context = Context(
             database, home, Git(git_dir), notes, Sharing(None), client_timeouts=timeouts
         )
-        untaken = UntakenPushes(Layout(git_dir), log, store, source, context)
-        await (untaken.look() if how == "look" else untaken.bring())
+        untaken = UntakenPushes(Layout(git_dir), log, store, [source], context)
+        if how == "look":
+            await untaken.look()
+        else:
+            assert await untaken.bring(log.unjudged) == log.unjudged
         gone.set()
         server.close()
 

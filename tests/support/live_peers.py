@@ -9,7 +9,7 @@ from pathlib import Path
 from gittorrent.errors import LocalError
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.node.catalogue import Served
-from gittorrent.repository.taking_in import Arrived
+from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.transfer.mirror import Admit, NotThereError
 from gittorrent.wire.messages import FetchLog, HaveBundle, News
 from gittorrent.wire.reelname import ReelName

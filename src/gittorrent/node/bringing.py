@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from gittorrent.disk_space import Space
     from gittorrent.node.catalogue import Served
+    from gittorrent.repository.arrived_objects import Arrived
     from gittorrent.repository.carried import Carried
-    from gittorrent.repository.taking_in import Arrived
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.store.processes import DownloadFigures

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from gittorrent.errors import LocalError
-from gittorrent.repository.taking_in import Arrived
+from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.wire.limits import MAX_PUSH_BYTES
 from gittorrent.wire.messages import FetchLog
 

@@ -15,7 +15,8 @@ from gittorrent.disk_space import UNBOUNDED
 from gittorrent.errors import GitTorrentError, NoRoomError
 from gittorrent.event_log import EventLog
 from gittorrent.node.log_summary import LogSummary, summary_of
-from gittorrent.repository.taking_in import Arrived, TakingIn
+from gittorrent.repository.arrived_objects import Arrived
+from gittorrent.repository.taking_in import TakingIn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

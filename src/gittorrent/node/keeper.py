@@ -23,10 +23,10 @@ from gittorrent.push.checkpoint import parse_checkpoint
 from gittorrent.push.fresh import Fresh
 from gittorrent.push.keeping import Draft, Keeping, Outlook
 from gittorrent.push.object import PushKind, PushObject
+from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.repository.freshness import keep_fresh, read_fresh
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.repository.small_intake import identified
-from gittorrent.repository.taking_in import Arrived
 from gittorrent.signing.keys import resolve_signer
 from gittorrent.store.processes import KeepingFigures
 from gittorrent.transfer.task_set import TaskSet

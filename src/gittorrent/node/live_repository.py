@@ -28,8 +28,8 @@ from gittorrent.node.reel_follower import ReelFollower
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.spreading import Drop, Fetch, Invite, Item, PeerKey, Spreading, Tell
+from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.repository.freshness import LEAST_APART, judge_fresh, keep_fresh, read_fresh
-from gittorrent.repository.taking_in import Arrived
 from gittorrent.shapes import WHOLE
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.limits import MAX_SENT_BYTES

@@ -18,64 +18,33 @@ from msgspec import Struct, field
 
 from gittorrent.errors import TrustError
 from gittorrent.git import history
-from gittorrent.git.fsckrules import RulesBrokenError
-from gittorrent.git.guarded import Bounds
-from gittorrent.git.small_pack import SmallPackError, pack_objects_in
 from gittorrent.push.admission import Admission, Admitted
 from gittorrent.push.certificate import CertificateError
-from gittorrent.push.depot.admission import PushRefusedError
 from gittorrent.push.log import NotAllowedError
 from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.push.spreading import Item
+from gittorrent.repository.arrived_objects import Arrived, ArrivedObjects, HeldEntry
 from gittorrent.repository.evidence import GitEvidence
-from gittorrent.repository.index_settings import push_rules
 from gittorrent.repository.small_intake import (
-    MAX_UNPACKED,
-    SECONDS,
-    UnpackError,
     identified,
     unpack,
 )
-from gittorrent.repository.uploads import SMALL_BYTES, install_all, uploading
+from gittorrent.repository.uploads import install_all, uploading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from gittorrent.git.fsckrules import FsckRules
     from gittorrent.ids import Oid, PushId
     from gittorrent.push.admission import Decision
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.rule import Push
     from gittorrent.repository.kept_log import KeptLog
-    from gittorrent.repository.small_intake import Identified
     from gittorrent.repository.uploads import Upload
 
 
 DATE_SECONDS = 10.0
 """How often the clock is looked at while something waits for its date."""
-
-RULES_SECONDS = 60.0
-"""Time for which the configuration of fsck's rules is not read again."""
-
-
-class Arrived(Struct, frozen=True):
-    """An entry as it was sent.
-
-    Args:
-        id: what it was asked for by.
-        data: the push object in its file form.
-        pack: the objects that came with it; None if they are here, or come otherwise.
-    """
-
-    id: PushId
-    data: bytes
-    pack: bytes | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes that came."""
-        return len(self.data) + len(self.pack or b"")
 
 
 class TakenIn(Struct):
@@ -103,21 +72,6 @@ class TakenIn(Struct):
     refuted: dict[PushId, str] = field(default_factory=dict)
 
 
-class _Held(Struct, frozen=True):
-    """An entry that arrived, read."""
-
-    arrived: Arrived
-    entry: Identified
-
-    @property
-    def id(self) -> PushId:
-        return self.entry.id
-
-    @property
-    def size(self) -> int:
-        return self.arrived.size
-
-
 class TakingIn:
     """Takes entries into one repository.
 
@@ -134,10 +88,10 @@ class TakingIn:
         self._carried = kept.carried
         self._clock = clock
         self._steady = steady
-        self._waiting: dict[PushId, _Held] = {}
-        self._known_rules: tuple[float, FsckRules] | None = None
+        self._waiting: dict[PushId, HeldEntry] = {}
         self._whole: frozenset[PushId] = frozenset()
         self._lacking: frozenset[PushId] = frozenset()
+        self._objects = ArrivedObjects(kept, steady)
         self.admission = Admission(kept.facts, kept.quota)
 
     @property
@@ -224,7 +178,7 @@ class TakingIn:
 
     # -- deciding
 
-    def _read(self, arrived: Arrived, done: TakenIn) -> _Held | None:
+    def _read(self, arrived: Arrived, done: TakenIn) -> HeldEntry | None:
         try:
             entry = identified(parse_push_object(arrived.data), self._carried.object_format)
             if entry.id != arrived.id:
@@ -232,9 +186,9 @@ class TakingIn:
         except TrustError as error:
             done.faults[arrived.id] = str(error)
             return None
-        return _Held(arrived, entry)
+        return HeldEntry(arrived, entry)
 
-    def _decided(self, log: VerifiedLog, item: _Held, done: TakenIn) -> list[_Held]:
+    def _decided(self, log: VerifiedLog, item: HeldEntry, done: TakenIn) -> list[HeldEntry]:
         """Return what is to be taken in now because an entry arrived: it, and what waited."""
         push, push_id = item.entry.push, item.id
         if push_id in log:
@@ -256,7 +210,9 @@ class TakingIn:
         decision = self.admission.push(made, item.size, log.ledger, self._steady())
         return [item] if self._is_now(item, decision, done) else []
 
-    def _decided_checkpoint(self, log: VerifiedLog, item: _Held, done: TakenIn) -> list[_Held]:
+    def _decided_checkpoint(
+        self, log: VerifiedLog, item: HeldEntry, done: TakenIn
+    ) -> list[HeldEntry]:
         signed = log.read_checkpoint(item.entry.push, item.id)
         decision = self.admission.checkpoint(signed, log.ledger, self._clock())
         if not self._is_now(item, decision, done):
@@ -272,7 +228,7 @@ class TakingIn:
         named = (push for each in self.admission.dated_ahead for push in each.checkpoint.pushes)
         return frozenset(push for push in named if push not in log and push not in self._waiting)
 
-    def _is_now(self, item: _Held, decision: Decision, done: TakenIn) -> bool:
+    def _is_now(self, item: HeldEntry, decision: Decision, done: TakenIn) -> bool:
         if decision.admitted is Admitted.LATER:
             self._waiting[item.id] = item
             still = frozenset(self.admission.waiting)  # one that gave way is to come again
@@ -282,13 +238,13 @@ class TakingIn:
             done.refused[item.id] = decision.again
         return decision.admitted is Admitted.NOW
 
-    def _released(self, pushes: Iterable[Push]) -> list[_Held]:
+    def _released(self, pushes: Iterable[Push]) -> list[HeldEntry]:
         found = [self._waiting.pop(push.id, None) for push in pushes]
         return [item for item in found if item is not None]
 
     # -- taking
 
-    def _take(self, items: Sequence[_Held], done: TakenIn, brought: Sequence[Path]) -> None:
+    def _take(self, items: Sequence[HeldEntry], done: TakenIn, brought: Sequence[Path]) -> None:
         if items:
             self._store(items, done, brought)
             self._take_due(done)
@@ -305,12 +261,16 @@ class TakingIn:
                 return
             self._store(ready, done)
 
-    def _store(self, items: Sequence[_Held], done: TakenIn, brought: Sequence[Path] = ()) -> None:
+    def _store(
+        self, items: Sequence[HeldEntry], done: TakenIn, brought: Sequence[Path] = ()
+    ) -> None:
         """Put entries and their objects into the repository, as far as the objects are whole."""
         carried = self._carried
         with uploading(carried.layout, carried.object_format) as upload:
             upload.note_packs(brought)
-            whole = self._unpacked(upload, items, done)
+            whole = self._objects.unpacked(upload, items)
+            found = {item.id for item in whole}
+            done.incomplete += [item.arrived for item in items if item.id not in found]
             if not whole:
                 return
             with self._kept.changing() as log:
@@ -319,8 +279,8 @@ class TakingIn:
             self._store([item for item in whole if item not in held_up], done)
 
     def _grow(
-        self, log: VerifiedLog, upload: Upload, items: Sequence[_Held], done: TakenIn
-    ) -> Sequence[_Held]:
+        self, log: VerifiedLog, upload: Upload, items: Sequence[HeldEntry], done: TakenIn
+    ) -> Sequence[HeldEntry]:
         """Let the log judge entries whose objects are whole, and make it the repository's.
 
         Returns:
@@ -354,7 +314,7 @@ class TakingIn:
         return ()
 
     def _taken_without_objects(
-        self, log: VerifiedLog, unfinal: Iterable[Push], items: Sequence[_Held]
+        self, log: VerifiedLog, unfinal: Iterable[Push], items: Sequence[HeldEntry]
     ) -> list[Push]:
         """Return pushes that are final now though what they set refs to is not here.
 
@@ -385,8 +345,8 @@ class TakingIn:
         return None not in history.describe(git, tips) and history.is_connected(git, tips)
 
     def _hold_up(
-        self, items: Sequence[_Held], lacking: Sequence[Push], done: TakenIn
-    ) -> Sequence[_Held]:
+        self, items: Sequence[HeldEntry], lacking: Sequence[Push], done: TakenIn
+    ) -> Sequence[HeldEntry]:
         """Take note that pushes of the log lack objects; return what has to wait for them."""
         store = self._carried.log_store
         self._lacking |= {push.id for push in lacking}
@@ -396,109 +356,21 @@ class TakingIn:
         done.incomplete += [item.arrived for item in held_up]
         return held_up
 
-    def _note_whole(self, log: VerifiedLog, items: Sequence[_Held]) -> None:
+    def _note_whole(self, log: VerifiedLog, items: Sequence[HeldEntry]) -> None:
         """Remember of what is not final that its objects are here."""
         unfinal = {push.id for push in log.unfinal}
         self._whole = (self._whole | {item.id for item in items}) & unfinal
         self._lacking = self._lacking & unfinal - self._whole
 
-    def _admit(self, log: VerifiedLog, item: _Held, done: TakenIn) -> bool:
+    def _admit(self, log: VerifiedLog, item: HeldEntry, done: TakenIn) -> bool:
         try:
             return log.admit(item.entry.push, item.id)
         except TrustError as error:
             done.faults[item.id] = str(error)
             return False
 
-    def _unpacked(self, upload: Upload, items: Sequence[_Held], done: TakenIn) -> list[_Held]:
-        """Unpack what came; return those of which everything is there."""
-        rules = self._rules()
-        git, object_format = upload.staging, self._carried.object_format
-        packs = [item.arrived.pack for item in items if item.arrived.pack is not None]
-        entries = [item.entry for item in items]
-        if any(len(pack) > SMALL_BYTES for pack in packs):
-            return self._unpacked_apart(upload, items, done)
-        try:
-            if self._has_parents(entries):
-                unpack(git, packs, entries, object_format, rules)
-            else:  # git's rules say that links lead somewhere
-                unpack(git, packs, [], object_format, rules)
-                unpack(git, [], entries, object_format, None)
-            self._check(upload, items)
-        except (UnpackError, SmallPackError, PushRefusedError):
-            if len(items) > 1:  # then one by one, each on top of those before
-                return [each for item in items for each in self._unpacked(upload, [item], done)]
-            if packs and self._is_whole(upload, items[0], packs[0], rules):
-                return list(items)
-            done.incomplete += [item.arrived for item in items]
-            return []
-        return list(items)
 
-    def _unpacked_apart(self, upload: Upload, items: Sequence[_Held], done: TakenIn) -> list[_Held]:
-        """Unpack one by one, on top of those before; a large pack is kept as it is."""
-        found = []
-        for item in items:
-            pack = item.arrived.pack
-            if pack is None or len(pack) <= SMALL_BYTES:
-                found += self._unpacked(upload, [item], done)
-            elif self._is_whole(upload, item, pack, self._rules()):
-                found.append(item)
-            else:
-                done.incomplete.append(item.arrived)
-        return found
-
-    def _is_whole(self, upload: Upload, item: _Held, pack: bytes, rules: FsckRules) -> bool:
-        """Tell whether nothing is missing if all that was sent counts, though it is here already.
-
-        Git does not unpack what the repository has, shown or not.
-        """
-        object_format = self._carried.object_format
-        try:
-            objects = pack_objects_in(pack, object_format)
-            upload.note_pack(pack, objects, Bounds(MAX_UNPACKED, SECONDS), rules)
-            unpack(upload.staging, [], [item.entry], object_format, None)
-            self._check(upload, [item])
-        except (UnpackError, SmallPackError, PushRefusedError, RulesBrokenError):
-            return False
-        return True
-
-    def _rules(self) -> FsckRules:
-        """Return what objects must keep to, by the configuration as it was lately."""
-        now = self._steady()
-        if self._known_rules is None or now - self._known_rules[0] >= RULES_SECONDS:
-            self._known_rules = now, push_rules(self._carried.layout.git_dir)
-        return self._known_rules[1]
-
-    def _has_parents(self, entries: Sequence[Identified]) -> bool:
-        """Tell whether everything that some entries are on is here, or among them."""
-        own = {entry.id for entry in entries}
-        with self._kept.reading() as log:
-            return all(p in log or p in own for entry in entries for p in entry.parents)
-
-    def _check(self, upload: Upload, items: Sequence[_Held]) -> None:
-        """Prove that everything is there that the new values reach.
-
-        Raises:
-            PushRefusedError: something is missing.
-        """
-        with self._kept.reading() as log:
-            certificates = [
-                log.read_push(item.entry.push, item.id).certificate
-                for item in items
-                if item.entry.push.kind is PushKind.CERTIFICATE
-            ]
-            if not certificates:
-                return
-            listing = log.ledger.view().listing
-        lines = [line for certificate in certificates for line in certificate.lines]
-        tips: list[Oid] = [line.new for line in lines if line.new is not None]
-        if tips:
-            names = [listing.head, *(line.ref for line in lines)]
-            likely = [oid for ref in names if (oid := listing.value(ref)) is not None]
-            upload.note_loose()
-            upload.check(tips, likely, lambda: listing.shown_refs().values())
-
-
-def _item(log: VerifiedLog, held: _Held) -> Item:
+def _item(log: VerifiedLog, held: HeldEntry) -> Item:
     if held.entry.push.kind is PushKind.CHECKPOINT:
         return Item(held.id, log.checkpoint(held.id).checkpoint.number)
     return Item(held.id)

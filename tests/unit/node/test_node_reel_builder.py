@@ -12,10 +12,10 @@ from gittorrent.node.catalogue import Catalogue, Served
 from gittorrent.node.live_repository import LiveRepository
 from gittorrent.node.reel_builder import ReelBuilder
 from gittorrent.reel.timing import ReelTimes, ReelTiming
+from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.making import Made
-from gittorrent.repository.taking_in import Arrived
 from gittorrent.signing.keys import Signer
 from support import nodes, publishing
 from support.programs import PATIENCE

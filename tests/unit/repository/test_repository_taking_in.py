@@ -13,10 +13,11 @@ from gittorrent.push.admission import MAX_WAITING_CHECKPOINTS, PUSH_PATIENCE
 from gittorrent.push.certificate import Line
 from gittorrent.push.rule import Reason
 from gittorrent.push.spreading import Item
+from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.repository.carried import MIRROR, open_carried
 from gittorrent.repository.kept_log import KeptLog
 from gittorrent.repository.signed_entries import EntrySigner
-from gittorrent.repository.taking_in import DATE_SECONDS, Arrived, TakenIn, TakingIn
+from gittorrent.repository.taking_in import DATE_SECONDS, TakenIn, TakingIn
 from gittorrent.repository.uploads import SMALL_BYTES
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.trust.policy import Grant

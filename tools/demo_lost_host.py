@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from demo_stage import Mirror, Published, Stage
 
@@ -52,27 +53,24 @@ def lose_the_origin(
     on.run(*mirror, home=news.name)
     on.stop(origin)
 
+    def judge(done: CompletedProcess[bytes], tip: CompletedProcess[bytes], claim: str) -> None:
+        found = tip.stdout.decode().strip()
+        holds = done.returncode == 0 and found == commit
+        said = done.stderr.decode("utf-8", "replace").strip()
+        check(holds, claim if holds else f"{claim}; {found} is there; it said: {said}")
+
     fetched = on.attempt("git", "-C", str(clone), "fetch", "--quiet", home="client")
     tip = on.attempt("git", "-C", str(clone), "rev-parse", f"origin/{branch}")
-    check(
-        fetched.returncode == 0 and tip.stdout.decode().strip() == commit,
-        f"git fetch brings the commit that only '{news.name}' has",
-    )
+    judge(fetched, tip, f"git fetch brings the commit that only '{news.name}' has")
     for name, place in (("the same URL", url), ("its id alone", f"gittorrent://{id_in(url)}")):
         target = clone.parent / f"by-{name.replace(' ', '-')}"
         done = on.attempt("git", "clone", "--quiet", place, str(target), home="client")
         head = on.attempt("git", "-C", str(target), "rev-parse", "HEAD")
-        check(
-            done.returncode == 0 and head.stdout.decode().strip() == commit,
-            f"git clone by {name} gives a new clone",
-        )
+        judge(done, head, f"git clone by {name} gives a new clone")
     followed = on.attempt(*mirror, home=behind.name)
     kept = on.root / "nodes" / behind.name / "repositories" / repository.path.name
     head = on.attempt("git", f"--git-dir={kept}", "rev-parse", f"refs/heads/{branch}")
-    check(
-        followed.returncode == 0 and head.stdout.decode().strip() == commit,
-        f"the mirror '{behind.name}' follows another mirror",
-    )
+    judge(followed, head, f"the mirror '{behind.name}' follows another mirror")
 
 
 def id_in(url: str) -> str:

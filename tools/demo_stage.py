@@ -193,6 +193,10 @@ def copy_own_history(on: Stage) -> tuple[Path, str]:
     shallow = on.attempt("git", "-C", str(CHECKOUT), "rev-parse", "--is-shallow-repository")
     if shallow.stdout.strip() == b"false":
         on.run("git", "clone", "-q", "--bare", CHECKOUT.as_uri(), str(target))
+        git = ("git", f"--git-dir={target}")
+        if on.attempt(*git, "symbolic-ref", "-q", "HEAD").returncode:  # as CI checks out
+            on.run(*git, "update-ref", "refs/heads/main", "HEAD")
+            on.run(*git, "symbolic-ref", "HEAD", "refs/heads/main")
         if not on.run("git", "-C", str(target), "for-each-ref", "--count=1", "refs/heads"):
             on.run("git", "-C", str(target), "update-ref", "refs/heads/main", "HEAD")
             on.run("git", "-C", str(target), "symbolic-ref", "HEAD", "refs/heads/main")

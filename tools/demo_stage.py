@@ -197,9 +197,6 @@ def copy_own_history(on: Stage) -> tuple[Path, str]:
         if on.attempt(*git, "symbolic-ref", "-q", "HEAD").returncode:  # as CI checks out
             on.run(*git, "update-ref", "refs/heads/main", "HEAD")
             on.run(*git, "symbolic-ref", "HEAD", "refs/heads/main")
-        if not on.run("git", "-C", str(target), "for-each-ref", "--count=1", "refs/heads"):
-            on.run("git", "-C", str(target), "update-ref", "refs/heads/main", "HEAD")
-            on.run("git", "-C", str(target), "symbolic-ref", "HEAD", "refs/heads/main")
         count = on.run("git", "-C", str(target), "rev-list", "--all", "--count")
         return target, f"this project's own history, {count} commits"
     on.run("git", "init", "-q", "--bare", str(target))

@@ -41,8 +41,8 @@ AT_ONCE = 4
 COPIES_AT_ONCE = 2
 """Copies that are made or made smaller at once, of which nobody waits for any."""
 
-_USUAL = (b"refs/heads/", b"refs/tags/")
-"""Refs that a whole copy has."""
+USUAL = (b"refs/heads/", b"refs/tags/")
+"""Refs that a whole copy has, and that clones of everything ask for."""
 
 NOTHING = b"0" * 40
 """Id of no object."""
@@ -272,7 +272,7 @@ class CiMaker:
         refs = self._refs_of(asker)
         with CiUpstream(asker.url, asker.header) as upstream:
             if request.is_whole:
-                refs = upstream.list_refs(_USUAL)
+                refs = upstream.list_refs(USUAL)
             upstream.fetch(request.encode(), spool.write)
             _asked(asker.url, spool.size)
         return refs if request.is_whole else _refs_for(request, refs)
@@ -360,7 +360,7 @@ class CiMaker:
                     tags = _INCLUDE in request.switches
                     asked = copy.request_for(copy.unheld(request.wants), with_tags=tags)
                 else:
-                    refs = upstream.list_refs(_USUAL)
+                    refs = upstream.list_refs(USUAL)
                     asked = copy.request_for(copy.lacking([*request.wants, *refs.values()]))
                 upstream.fetch(asked.encode(), spool.write)
                 _asked(asker.url, spool.size)

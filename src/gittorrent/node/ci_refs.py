@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from msgspec import Struct
 
 from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError, note_ref
-from gittorrent.node.ci_maker import RefusedError
+from gittorrent.node.ci_maker import USUAL, RefusedError
 from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
 from gittorrent.wire.ci_fleet import Listed
@@ -46,8 +46,7 @@ MAX_LISTED = 64
 """Upstreams of which the refs are remembered that they listed last: 100 KB each, or some MB."""
 
 _HEAD = b"HEAD"
-_USUAL = (b"refs/heads/", b"refs/tags/")
-_ALL = (_HEAD, *_USUAL, b"refs/pull/", b"refs/merge-requests/")
+_ALL = (_HEAD, *USUAL, b"refs/pull/", b"refs/merge-requests/")
 """Refs whose objects jobs fetch: those of pull requests, as the usual forges name them."""
 
 
@@ -246,7 +245,7 @@ class CiRefs:
     def _note(self, url: str, request: bytes, found: Listed) -> None:
         """Remember which refs an upstream has, if it was asked for the usual ones at least."""
         asked = set(request_prefixes(request))
-        if asked and not asked.issuperset(_USUAL):
+        if asked and not asked.issuperset(USUAL):
             return
         refs: dict[bytes, bytes] = {}
         for packet in found.packets():
@@ -259,7 +258,7 @@ class CiRefs:
         Raises:
             GitTorrentError: it does not say.
         """
-        await self.for_others(url, list_request(_HEAD, *_USUAL))
+        await self.for_others(url, list_request(_HEAD, *USUAL))
 
     async def _ask(self, url: str, request: bytes) -> Listed:
         """Ask an upstream, without what is known of its tags."""

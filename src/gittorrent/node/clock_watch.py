@@ -78,7 +78,7 @@ class ClockWatch:
             GitTorrentError: the database cannot be used; the next look tries again.
         """
         before, now = self._before, self._clocks.read()
-        expected = before.time + (now.steady - before.steady)
+        expected = before.expected(now)
         leapt = now.time - expected
         if abs(leapt) >= NOTICED_SECONDS:
             await self._querying(lambda: self._database.clock_was_set(int(expected), int(now.time)))

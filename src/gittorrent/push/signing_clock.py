@@ -38,6 +38,14 @@ class Reading(Struct, frozen=True):
     time: float
     steady: float
 
+    def expected(self, now: Reading) -> float:
+        """Return the time, in seconds since 1970, that has come by a later reading's steady clock.
+
+        Args:
+            now: the later reading.
+        """
+        return self.time + (now.steady - self.steady)
+
 
 class SigningClock:
     """The time of one machine's keepers.
@@ -93,4 +101,4 @@ class SigningClock:
 
     def _expected(self, now: Reading) -> float:
         before = self.believed
-        return now.time if before is None else before.time + (now.steady - before.steady)
+        return now.time if before is None else before.expected(now)

@@ -7,7 +7,6 @@ import json
 import shutil
 import socketserver
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from gittorrent.ids import SHA1
 from gittorrent.repository.carried import Carried
 from support import bulk, gitcmd
 from support.programs import Person, serve, somebody, wait_until
+from support.running_servers import running
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="OpenSSH is not here")
 
@@ -280,14 +280,8 @@ def babbling(port: int) -> Iterator[None]:
         allow_reuse_address = True
         daemon_threads = True
 
-    with Server(("127.0.0.1", port), Babble) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(Server(("127.0.0.1", port), Babble)):
+        yield
 
 
 def test_a_clone_that_is_behind_sets_nothing_back(

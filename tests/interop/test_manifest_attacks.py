@@ -10,7 +10,6 @@ import hashlib
 import http.server
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, killing, nodes
 from support.nodes import Served, list_mirrors
 from support.programs import Person
+from support.running_servers import running
 
 
 def url_of(served: Served) -> str:
@@ -155,14 +155,9 @@ def redirecting(target: str) -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    with running(server):
+        yield f"127.0.0.1:{server.server_address[1]}", asked
 
 
 def test_redirects_are_not_followed(project: Carried, tmp_path: Path, person: Person) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import shutil
-import threading
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from gittorrent.signing.keys import Signer
 from support import gitcmd, nodes, web_files
 from support.nodes import Served
 from support.programs import GITS, Person, somebody, wait_until
+from support.running_servers import running
 
 WEB_ONLY = Options(http=(("127.0.0.1", 0),), announce=False)
 
@@ -95,17 +95,12 @@ def test_a_redirect_leads_nowhere(project: Carried, tmp_path: Path, person: Pers
 
     with nodes.serving(project, home=nodes.make_home(tmp_path / "node")) as served:
         web_files.save(project, served.http_address, tmp_path / "www" / "project.git", packs=True)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as elsewhere:
-        thread = threading.Thread(target=elsewhere.serve_forever)
-        thread.start()
-        try:
-            away = f"http://127.0.0.1:{elsewhere.server_port}/away"
-            moved = {"/project.git/mirror-sync": away}
-            with web_files.serving(tmp_path / "www", moved) as base:
-                person.git("clone", f"gittorrent::{base}/project.git", "copy").ok()
-        finally:
-            elsewhere.shutdown()
-            thread.join()
+    elsewhere = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    with running(elsewhere):
+        away = f"http://127.0.0.1:{elsewhere.server_port}/away"
+        moved = {"/project.git/mirror-sync": away}
+        with web_files.serving(tmp_path / "www", moved) as base:
+            person.git("clone", f"gittorrent::{base}/project.git", "copy").ok()
     assert asked == []
     shutil.rmtree(person.root / "copy")
 

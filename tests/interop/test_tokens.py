@@ -6,7 +6,6 @@ import http.server
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -33,6 +32,7 @@ from gittorrent.wire.tokens import digest_of, encode_basic, make_token
 from support import bulk, certificates, nodes, publishing
 from support.nodes import Served
 from support.programs import GITS, PATIENCE, Person, serve, somebody, wait_until
+from support.running_servers import running
 from support.web_servers import block_of_the_guide, nginx
 from support.websockets import BINARY, Caller, request
 
@@ -346,18 +346,13 @@ def redirecting(folder: Path, target: str) -> Iterator[str]:
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
-        # The handshake is the handler's: who calls and says nothing keeps nobody waiting.
-        server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"https://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join(PATIENCE)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect)
+    # The handshake is the handler's: who calls and says nothing keeps nobody waiting.
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    with running(server):
+        yield f"https://127.0.0.1:{server.server_port}"
 
 
 def test_nobody_is_led_elsewhere_with_a_token(folder: Path, tmp_path: Path, person: Person) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from gittorrent.wire import pktline
 from support import gitcmd
 from support.programs import PATIENCE
+from support.running_servers import running
 
 Manner = Callable[["Front", socket.socket, bytes], None]
 """Answers a request for ``git-upload-pack``: given the socket and the first packet."""
@@ -236,14 +237,8 @@ def web_front(node: tuple[str, int] | None, redirect: str) -> Iterator[WebFront]
         do_POST = do_GET
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with running(server):
         yield WebFront(server.server_port, seen)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _entry(kind: str, content: bytes) -> bytes:

@@ -8,7 +8,6 @@ import getpass
 import gzip
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 from support.ports import free_port
 from support.programs import PATIENCE, wait_until
+from support.running_servers import running
 from support.sshd import running_sshd
 from support.web_servers import answers
 
@@ -69,14 +69,8 @@ def git_over_http(root: Path, git: str = "git", address: str = "127.0.0.1") -> I
 
     server = ThreadingHTTPServer((address, 0), Handler)
     made.base = f"http://{address}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with running(server):
         yield made
-    finally:
-        server.shutdown()
-        thread.join(PATIENCE)
-        server.server_close()
 
 
 def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: str) -> None:

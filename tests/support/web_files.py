@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from typing import Any
 
 from gittorrent.repository.carried import Carried
 from support import nodes
+from support.running_servers import running
 
 
 def save(carried: Carried, address: tuple[str, int], folder: Path, *, packs: bool = False) -> None:
@@ -80,11 +80,6 @@ def serving(
         def log_message(self, *_words: Any) -> None:
             """Say nothing."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    with running(server):
+        yield f"http://127.0.0.1:{server.server_port}"

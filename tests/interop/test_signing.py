@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +33,7 @@ from gittorrent.trust.policy import Policy
 from gittorrent.trust.signature import KeyRing, detect, split_signed, verify
 from gittorrent.trust.signed_policy import SignedPolicy, verify_first, verify_next
 from gittorrent.trust.sshkey import parse_key_line
+from support.gpg import gpg_home, short_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,16 +161,17 @@ def test_a_wrong_public_file_beside_the_key_is_noticed(tmp_path: Path) -> None:
 @pytest.fixture
 def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An ssh-agent of our own, on a socket with a short path."""
-    folder = tempfile.mkdtemp(prefix="gta-", dir="/tmp")
-    with subprocess.Popen(
-        ["ssh-agent", "-D", "-a", f"{folder}/s"], stdout=subprocess.PIPE
-    ) as process:
+    with (
+        short_folder() as folder,
+        subprocess.Popen(
+            ["ssh-agent", "-D", "-a", f"{folder}/s"], stdout=subprocess.PIPE
+        ) as process,
+    ):
         assert process.stdout is not None
         process.stdout.readline()  # printed once it listens
         monkeypatch.setenv("SSH_AUTH_SOCK", f"{folder}/s")
         yield
         process.terminate()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @needs_ssh
@@ -313,19 +313,10 @@ class Gpg:
 
 @pytest.fixture(scope="module")
 def gpg() -> Iterator[Gpg]:
-    """A GnuPG home whose path is short enough for the agent's sockets."""
-    home = tempfile.mkdtemp(prefix="gtg-", dir="/tmp")
-    before = os.environ.get("GNUPGHOME")
-    os.environ["GNUPGHOME"] = home
-    try:
-        yield Gpg(home)
-    finally:
-        subprocess.run(["gpgconf", "--kill", "gpg-agent"], capture_output=True, check=False)
-        if before is None:
-            del os.environ["GNUPGHOME"]
-        else:
-            os.environ["GNUPGHOME"] = before
-        shutil.rmtree(home, ignore_errors=True)
+    """A GnuPG home, and the variable that names it."""
+    with gpg_home() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GNUPGHOME", str(home))
+        yield Gpg(str(home))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from gittorrent.trust.signature import KeyRing, split_signed
 from gittorrent.trust.sshkey import parse_key_line
 from support.gitcmd import ENVIRONMENT, git
 from support.gitcmd import text as output
+from support.gpg import gpg_home
 
 GITS = sorted({path for path in ("/usr/bin/git",) if Path(path).exists()} | {"git"})
 ID = RepositoryId("a2" * 26)
@@ -57,10 +57,11 @@ sys.stdout.buffer.write(b"0000")
 """
 
 
-def made_key(tmp_path: Path, kind: str) -> tuple[list[str], dict[str, str], KeyRef, KeyRing]:
+def made_key(
+    tmp_path: Path, home: Path, kind: str
+) -> tuple[list[str], dict[str, str], KeyRef, KeyRing]:
     """Make a key; return settings and environment to sign with it, its name and certificate."""
     if kind == "openpgp":
-        home = Path(tempfile.mkdtemp(prefix="gpg"))  # the agent's socket needs a short path
         extra = {"GNUPGHOME": str(home)}
         gpg = ["gpg", "--batch", "--quiet", "--passphrase", ""]
         environment = ENVIRONMENT | extra
@@ -130,14 +131,9 @@ def test_stock_git(
 ) -> None:
     if kind == "openpgp" and shutil.which("gpg") is None:
         pytest.skip("gpg missing")
-    settings, extra, key, ring = made_key(tmp_path, kind)
-    try:
+    with gpg_home() as home:
+        settings, extra, key, ring = made_key(tmp_path, home, kind)
         data, ids = signed(tmp_path, program, object_format, options, settings, extra)
-    finally:
-        if extra:
-            stop = ["gpgconf", "--kill", "gpg-agent"]
-            subprocess.run(stop, check=False, env=ENVIRONMENT | extra, capture_output=True)
-            shutil.rmtree(extra["GNUPGHOME"])
     text, signature = split_signed(data.removesuffix(b"push-cert-end\n"))
     known = SHA1 if object_format == "sha1" else SHA256
     certificate = parse_certificate(text, known)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -103,20 +102,42 @@ class GpgPeople:
     def close(self) -> None:
         """End their agents."""
         for home in self._homes:
-            subprocess.run(
-                ["gpgconf", "--homedir", str(home), "--kill", "all"],
-                check=False,
-                capture_output=True,
-            )
+            end_agents(home)
+
+
+def end_agents(home: Path) -> None:
+    """Tell gpg's background programs of one home to end; they remove their sockets as they do."""
+    if any(home.iterdir()):
+        words = ["gpgconf", "--homedir", str(home), "--kill", "all"]
+        subprocess.run(words, check=False, capture_output=True)
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """Yield a directory that agents' sockets find room in, so not in pytest's; it is gone after.
+
+    An agent that was told to end may remove its sockets while the directory is removed.
+    """
+    with tempfile.TemporaryDirectory(prefix="gpg-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def gpg_home() -> Iterator[Path]:
+    """Yield an empty GnuPG home; its agents are gone afterwards, like the home."""
+    with short_folder() as home:
+        try:
+            yield home
+        finally:
+            end_agents(home)
 
 
 @contextlib.contextmanager
 def gpg_people() -> Iterator[GpgPeople]:
-    """Yield a maker of people; sockets of agents need short paths, so not in pytest's."""
-    root = Path(tempfile.mkdtemp(prefix="gpg-", dir="/tmp"))
-    people = GpgPeople(root)
-    try:
-        yield people
-    finally:
-        people.close()
-        shutil.rmtree(root, ignore_errors=True)
+    """Yield a maker of people."""
+    with short_folder() as root:
+        people = GpgPeople(root)
+        try:
+            yield people
+        finally:
+            people.close()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 from gittorrent.gtp.metainfo import Metainfo, MetainfoSpec, parse_metainfo, write_metainfo
 from gittorrent.gtp.node.authoring import (
@@ -27,6 +26,7 @@ from gittorrent.gtp.profile import PERL_2008, RFC, Profile
 from gittorrent.gtp.reference import Reference
 from gittorrent.ids import RefName
 from gittorrent.signing.gpg import OpenPgpSigner, gpg_signer
+from support.gpg import gpg_home
 from support.programs import PATIENCE
 
 T = TypeVar("T")
@@ -38,10 +38,8 @@ TIME = 1_200_000_000
 @contextmanager
 def gnupg_home() -> Iterator[OpenPgpSigner]:
     """Yield a signer with a new key in a GnuPG home of its own."""
-    home = Path(tempfile.mkdtemp(prefix="gpg-", dir="/tmp"))
-    before = os.environ.get("GNUPGHOME")
-    os.environ["GNUPGHOME"] = str(home)
-    try:
+    with gpg_home() as home, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GNUPGHOME", str(home))
         words = ["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
         subprocess.run(
             ["gpg", *words, "--quick-generate-key", "gtp@example.org", "ed25519", "sign", "never"],
@@ -49,13 +47,6 @@ def gnupg_home() -> Iterator[OpenPgpSigner]:
             capture_output=True,
         )
         yield gpg_signer("gtp@example.org")
-    finally:
-        subprocess.run(["gpgconf", "--kill", "all"], check=False, capture_output=True)
-        if before is None:
-            del os.environ["GNUPGHOME"]
-        else:
-            os.environ["GNUPGHOME"] = before
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def metainfo_for(

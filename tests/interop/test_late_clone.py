@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from gittorrent.repository.carried import CLONE, Carried
 from gittorrent.signing.keys import Signer
+from gittorrent.store.database import Database
 from gittorrent.transfer.repository_content import RepositoryContent
 from support import gitcmd, nodes
 from support.programs import Person, serve
@@ -36,6 +38,35 @@ def origin(tmp_path: Path, owner_key: Signer) -> Carried:
 def clone_of(person: Person, origin: Carried) -> Carried:
     git_dir = person.root / "clone" / ".git"
     return Carried(git_dir, origin.object_format, origin.info.repository_id)
+
+
+def test_who_is_behind_where_the_log_begins_is_no_liar(
+    origin: Carried, person: Person, owner_key: Signer, tmp_path: Path
+) -> None:
+    """Its newest checkpoint is one that a new clone does not hear of."""
+    stale = nodes.copy_as_mirror(origin, tmp_path / "stale.git", "")
+    for number in range(3):
+        nodes.add_commit(origin.layout.git_dir, "refs/heads/main", f"new{number}", b"new\n")
+        now = START + (PUBLICATIONS + number) * 40 * DAY
+        nodes.publish(origin.layout.git_dir, owner_key, None, now=now)
+    current = nodes.copy_as_mirror(origin, tmp_path / "current.git", "")
+    home = nodes.make_home(tmp_path / "node")
+    with (
+        nodes.serving(stale, home=nodes.make_home(tmp_path / "stale-node")) as behind,
+        nodes.serving(current, home=nodes.make_home(tmp_path / "current-node")) as mirror,
+    ):
+        urls = [f"{mirror.git}/project.git", f"{behind.git}/project.git"]
+        nodes.list_mirrors(home, origin, *urls)
+        with nodes.serving(origin, home=home) as served:
+            url = f"gittorrent::{served.git}/project.git"
+            person.git("clone", "-q", url, "before").ok()
+        with contextlib.closing(Database(person.node / "node.sqlite")) as database:
+            database.mirror_served(origin.info.repository_id, urls[0], 1 << 40)
+        done = person.git("clone", "--progress", url, "clone").ok()
+    log = clone_of(person, origin).log()
+    assert log.head == origin.log_store.head(), done.err
+    assert stale.log_store.head() not in log.ids
+    assert "left out" not in done.err
 
 
 @pytest.mark.parametrize("transport", ["git", "http"])

@@ -176,7 +176,8 @@ def test_a_host_whose_log_does_not_hold(
     assert person.git("rev-parse", "origin/main", cwd=person.root / "c").out.strip() == tip
 
 
-@pytest.mark.parametrize("command", ["fetch", "mirror"])
+@pytest.mark.parametrize("first", ["stale", "current"])
+@pytest.mark.parametrize("command", ["fetch", "clone", "mirror"])
 def test_who_stands_in_may_be_behind(
     origin: Carried,
     mirror: tuple[Served, Carried],
@@ -184,27 +185,33 @@ def test_who_stands_in_may_be_behind(
     person: Person,
     owner_key: Signer,
     command: str,
+    first: str,
 ) -> None:
     """Of several that are known, it is not enough that one answers: some may have more."""
     stale = nodes.copy_as_mirror(origin, tmp_path / "stale.git", "")
     home = nodes.make_home(tmp_path / "origin-node")
     with nodes.serving(stale, home=nodes.make_home(tmp_path / "stale-node")) as behind:
-        urls = [f"{behind.git}/project.git", f"{mirror[0].git}/project.git"]
-        nodes.list_mirrors(home, origin, *urls)
+        urls = {"stale": f"{behind.git}/project.git", "current": f"{mirror[0].git}/project.git"}
+        nodes.list_mirrors(home, origin, *urls.values())
         with nodes.serving(origin, home=home) as served:
             url = url_at(served.git)
             person.git("clone", "-q", "--mirror", url, "c").ok()
             person.gittorrent("mirror", url, "--once").ok()
         with contextlib.closing(Database(person.node / "node.sqlite")) as database:
-            database.mirror_served(origin.info.repository_id, urls[0], 1 << 40)
+            database.mirror_served(origin.info.repository_id, urls[first], 1 << 40)
+        news(origin, mirror[1], owner_key)
         tip = news(origin, mirror[1], owner_key)
         if command == "fetch":
-            person.git("fetch", cwd=person.root / "c").ok()
-            (git_dir,) = (person.root / "c",)
+            done = person.git("fetch", cwd=person.root / "c").ok()
+            git_dir = person.root / "c"
+        elif command == "clone":
+            done = person.git("clone", "--mirror", url, "d").ok()
+            git_dir = person.root / "d"
         else:
-            person.gittorrent("mirror", url, "--once").ok()
+            done = person.gittorrent("mirror", url, "--once").ok()
             (git_dir,) = person.node.glob("repositories/*.git")
     assert gitcmd.refs(git_dir)[b"refs/heads/main"] == tip
+    assert "left out" not in done.err
 
 
 def test_an_id_that_nobody_here_knows(person: Person) -> None:

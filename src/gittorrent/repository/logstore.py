@@ -216,6 +216,13 @@ class LogStore:
             raise self._damaged(f"it is the log of repository {log.repository}")
         return log
 
+    def copy_of(self, log: VerifiedLog) -> VerifiedLog:
+        """Return another log like one whose entries are stored here, whether committed or not.
+
+        What is added to the one, and does not hold, spoils nothing of the other.
+        """
+        return VerifiedLog.recall(self._format, log.records, self.push, log.facts, log.snapshot())
+
     def expect(self, log: VerifiedLog, pushes: Iterable[PushObject]) -> None:
         """Find out at once what judging many pushes will ask, where a log goes by objects here.
 

@@ -26,13 +26,13 @@ from gittorrent.errors import (
 )
 from gittorrent.ids import format_of
 from gittorrent.push.log import VerifiedLog
-from gittorrent.push.log_range import policies_beyond
 from gittorrent.store.database import RememberedMirror
 from gittorrent.store.privacy import is_private, note_private
 from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import SCHEME, Location
-from gittorrent.transfer.log_intake import DatedAheadError, LogIntake
+from gittorrent.transfer.log_intake import BehindError, DatedAheadError, LogIntake
 from gittorrent.transfer.log_words import contradictions, silence, troubles
+from gittorrent.transfer.mirror_news import has_news
 from gittorrent.transfer.opening import ask_list, calling_ahead
 from gittorrent.transfer.reaching import (
     MAX_CANDIDATES,
@@ -49,7 +49,7 @@ from gittorrent.transfer.reaching import (
 )
 from gittorrent.transfer.working import stoppable
 from gittorrent.wire.messages import FetchLog
-from gittorrent.wire.mirrorlist import NONE_UNTAKEN, MirrorState, Untaken
+from gittorrent.wire.mirrorlist import MirrorState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -323,22 +323,25 @@ class LogFollower:
         """
         self._short = short
         log = await stoppable(store.open)
-        before = frozenset(log.ids)
         if whole and log.begins_late:
             log = await self._with_its_past(log, store, object_format)
         while True:
             try:
-                await self._follow(log, store, object_format)
+                await self._follow(log, store, self.first, self.mirror_list, self._mirror)
             except LocalError:
                 raise
+            except BehindError as error:
+                self._context.reporter.note(str(error))
+                log = await stoppable(store.open)
+                break
             except GitTorrentError as error:
                 await self._give_way(error)
                 if not isinstance(error, UnreachableError):
                     log = await stoppable(store.open)
             else:
                 break
-        if self.url != self._location.url and self.mirror_list.latest in before:
-            log = await self._look_for_news(log, store, object_format)
+        if self.url != self._location.url:
+            log = await self._look_for_news(log, store)
         self._confirm(log)
         return log
 
@@ -348,7 +351,7 @@ class LogFollower:
         """Return a log with the checkpoints from before it begins, if the first mirror has them."""
         fresh = VerifiedLog(object_format)
         try:
-            await self._follow(fresh, store, object_format)
+            await self._follow(fresh, store, self.first, self.mirror_list, self._mirror)
         except LocalError:
             raise
         except GitTorrentError as error:
@@ -386,35 +389,37 @@ class LogFollower:
         for url in slow:
             del self._failures[url]
 
-    async def _look_for_news(
-        self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat
-    ) -> VerifiedLog:
-        """See whether another mirror than the one that answered first has more.
+    async def _look_for_news(self, log: VerifiedLog, store: LogStore) -> VerifiedLog:
+        """Go on with whatever other mirrors have beyond what the one that answered first has.
 
-        The one the user named is gone, and of those that stand in for it some may be behind.
+        The one the user named is gone, or none was named, and of those that stand in for it some
+        may be behind: for a fetch as for a first clone.
         """
         others = [source for source in self._left if source.url != self.url]
         for source, found in await all_that_answer(others, self._list_of):
-            if found.repository_id != log.repository:
+            if found.repository_id != log.repository or not has_news(found, log):
                 continue
-            if found.latest is None or found.latest in log:
-                continue
-            newer = await stoppable(store.open)
+            if found.latest != log.head and found.latest is not None and found.latest in log:
+                continue  # behind, or aside
+            newer = await stoppable(store.copy_of, log)
             try:
                 opened = await self._open(source)
-                await self._peer_manager.drop_first()
-                self._begin_with(source, opened)
-                await self._follow(newer, store, object_format)
+                try:
+                    await self._follow(newer, store, source, opened[0], opened[2])
+                except BaseException:
+                    await _hang_up(opened)
+                    raise
             except LocalError:
                 raise
+            except BehindError as error:
+                self._context.reporter.detail(str(error))
             except GitTorrentError as error:
                 self._failures[source.url] = error
                 self._context.reporter.note(f"left out: {error}")
-                if self.url == source.url:
-                    await self._peer_manager.drop_first()
-                    await self._open_next()
             else:
-                return newer
+                await self._peer_manager.drop_first()
+                self._begin_with(source, opened)
+                log = newer
         return log
 
     async def _list_of(self, source: Source) -> MirrorList:
@@ -428,34 +433,46 @@ class LogFollower:
             return False
         return all(source is self._first for source in self._left)
 
-    async def _follow(self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat) -> None:
-        """Continue the log by what the first mirror has."""
-        latest = self.mirror_list.latest
+    @property
+    def _mirror(self) -> Mirror:
+        """The conversation with the first mirror."""
+        return self._peer_manager.mirrors[0]
+
+    async def _follow(
+        self, log: VerifiedLog, store: LogStore, source: Source, found: MirrorList, mirror: Mirror
+    ) -> None:
+        """Continue the log by what a mirror has.
+
+        Args:
+            log: to continue; if this fails, it is of no more use.
+            store: where the log is kept.
+            source: the mirror.
+            found: what it said of itself.
+            mirror: the conversation with it.
+        """
+        latest, url = found.latest, source.url
         assert latest is not None
-        if self.object_format is not object_format:
-            raise TrustError(f"{self.url} speaks of {self.object_format.name} objects")
+        if format_of(latest) is not log.object_format:
+            raise TrustError(f"{url} speaks of {_format_of(found, url).name} objects")
         if latest != log.head and latest in log.ids:
             self._context.reporter.note(
-                f"{self.url} is behind: it does not have checkpoint {log.head} yet"
+                f"{url} is behind: it does not have checkpoint {log.head} yet"
             )
             return
-        policies = policies_beyond(log.records)
-        untaken = Untaken.of([*policies, *(push.id for push in log.unfinal)])
-        if latest == log.head and self.mirror_list.untaken in (NONE_UNTAKEN, untaken):
+        if latest == log.head and not has_news(found, log):
             return
         turn = self._context.client_timeouts.turn if self._hurries and not self._is_last else None
         context = self._context
-        intake = LogIntake(log, store, context.git, self.url, self.claimed, context.clock)
+        intake = LogIntake(log, store, context.git, url, self.claimed, context.clock)
         question = FetchLog(latest, log.head, self._short)
         try:
             async with asyncio.timeout(turn):
-                first = self._peer_manager.mirrors[0]
-                await first.fetch_log(question, log.__contains__, intake.admit)
+                await mirror.fetch_log(question, log.__contains__, intake.admit)
         except TimeoutError as error:
-            raise _SlowLogError(f"{self.url} takes long to send its log") from error
+            raise _SlowLogError(f"{url} takes long to send its log") from error
         except IdentityError as error:
             raise WrongIdentityError(
-                f"{self.url} says that it carries {self.claimed}, and its log is another's: {error}"
+                f"{url} says that it carries {self.claimed}, and its log is another's: {error}"
             ) from error
         known = log.head
         try:

@@ -42,6 +42,13 @@ class DatedAheadError(TrustError):
     """A checkpoint is dated ahead of this machine's clock, and counts no sooner."""
 
 
+class BehindError(TrustError):
+    """A mirror's newest checkpoint is from before those that are known here.
+
+    It may be one of their past, which a clone does not have, or be another's: it does not matter.
+    """
+
+
 class LogIntake:
     """Continues one verified log by what one mirror sends.
 
@@ -95,6 +102,7 @@ class LogIntake:
             short: whether a clone's log was asked for.
 
         Raises:
+            BehindError: that checkpoint is older than all known ones; the log is of no more use.
             DatedAheadError: the checkpoint that it spoke of is dated ahead.
             TrustError: the mirror did not send what it spoke of, or that does not follow.
         """
@@ -200,6 +208,9 @@ class LogIntake:
         if latest in ledger.refuted:
             raise TrustError(f"{self._url} has a log that does not hold: {ledger.refuted[latest]}")
         if latest not in log.ids and ledger.point(latest) is None:
+            numbers = {record.id: record.number for record in log.records}
+            if numbers[latest] < numbers[log.ids[0]]:
+                raise BehindError(f"{self._url} is behind: checkpoint {log.head} is newer by far")
             raise TrustError(
                 f"{self._url} has a log that does not continue the one verified before,"
                 f" whose head is {known}",

@@ -25,7 +25,6 @@ from gittorrent.errors import GitTorrentError, LocalError, TrustError, Unreachab
 from gittorrent.git.fetching import FetchOptions
 from gittorrent.git.history import describe, is_connected_to_refs
 from gittorrent.ids import format_of
-from gittorrent.push.log_range import policies_beyond
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.repository.quarantine import extent_of
@@ -34,13 +33,13 @@ from gittorrent.transfer.content_source import EmptyContentSource
 from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.log_intake import LogIntake
+from gittorrent.transfer.mirror_news import has_news
 from gittorrent.transfer.opening import ask_list, open_mirror
 from gittorrent.transfer.ordinary import OrdinaryFetch, TooLargeError, Wanted
 from gittorrent.transfer.reaching import all_that_answer
 from gittorrent.transfer.untaken import UntakenPushes
 from gittorrent.transfer.working import stoppable, unbroken
 from gittorrent.wire.messages import FetchLog
-from gittorrent.wire.mirrorlist import NONE_UNTAKEN, Untaken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -310,9 +309,4 @@ class OwnerNews:
 
 def _has_news(found: MirrorList, log: VerifiedLog) -> bool:
     """Tell whether a mirror may have what a log does not, or what its pushes are about."""
-    if found.latest is None or found.latest not in log:
-        return found.latest is not None
-    if log.unjudged:
-        return True
-    untaken = Untaken.of([*policies_beyond(log.records), *(push.id for push in log.unfinal)])
-    return found.untaken not in (NONE_UNTAKEN, untaken)
+    return has_news(found, log) or (found.latest is not None and bool(log.unjudged))

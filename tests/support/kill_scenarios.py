@@ -187,8 +187,6 @@ def mirror(stage: Stage) -> Iterator[str]:
     for _ in range(stage.kills):
         yield mortal.run("mirror", *words).place
         made = list(repositories.iterdir()) if repositories.is_dir() else []
-        for git_dir in made:
-            killing.clear_git_locks(git_dir)
         killing.examine(person, *made)
     check = _finish(mortal, *repositories.glob("*"), rooms=False)
     person.run(*words).ok()

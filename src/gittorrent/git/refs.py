@@ -12,6 +12,7 @@ from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git import history
 from gittorrent.git.runner import GitError
+from gittorrent.git.stale_locks import at_work, remove_stale_locks
 from gittorrent.ids import Oid, RefName, format_of
 
 if TYPE_CHECKING:
@@ -77,18 +78,21 @@ def drop_broken_refs(git: Git, *prefixes: str) -> None:
     for name in _broken(done.stderr):
         file = git.directory / os.fsdecode(name)
         lock = file.with_name(f"{file.name}.lock")
-        try:
-            os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        except FileExistsError as error:
-            raise LocalError(
-                f"cannot remove the broken ref {file}: {lock} is there",
-                hint="remove that file if no git is at work here, and try again",
-            ) from error
-        try:
-            if read_loose_ref(git, os.fsdecode(name)) is None:
-                file.unlink(missing_ok=True)
-        finally:
-            lock.unlink()
+        if lock.exists():
+            remove_stale_locks(git.directory)
+        with at_work(git.directory, "update-ref"):
+            try:
+                os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            except FileExistsError as error:
+                raise LocalError(
+                    f"cannot remove the broken ref {file}: {lock} is there",
+                    hint="remove that file if no git is at work here, and try again",
+                ) from error
+            try:
+                if read_loose_ref(git, os.fsdecode(name)) is None:
+                    file.unlink(missing_ok=True)
+            finally:
+                lock.unlink()
 
 
 def _broken(said: bytes) -> list[bytes]:

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from gittorrent.errors import FULL_HINT, LocalError
 from gittorrent.git import environment
 from gittorrent.git.memory import indexing_memory, limit_memory
+from gittorrent.git.stale_locks import at_work, remove_stale_locks
 from gittorrent.permissions import denied_in_repository
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def _failure_in(said: str) -> str:
 
 _LOCK = re.compile(
     "Unable to create '(?P<lock>.+\\.lock)': File exists"
+    "|unable to create file (?P<file>.+\\.new): File exists"
     "|could not lock config file (?P<config>.+): File exists"
 )
 """What git says of a lock that another one has; what to do follows on lines that are left out."""
@@ -66,7 +68,7 @@ def _way_out(said: str, where: str) -> str:
     if any(words in said for words in _FULL):
         return FULL_HINT
     if (found_lock := _LOCK.search(said)) is not None:
-        lock = found_lock["lock"] or f"{found_lock['config']}.lock"
+        lock = found_lock["lock"] or found_lock["file"] or f"{found_lock['config']}.lock"
         return f"another git works there, or was killed: if none does, remove {lock}"
     if not any(words in said for words in ("ermission", "Read-only file system")):
         return ""
@@ -158,7 +160,20 @@ class Git(Struct, frozen=True):
     def attempt(
         self, *arguments: str, stdin: bytes | IO[bytes] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command whose failure is an answer; returns status, output and errors."""
+        """Run a command whose failure is an answer; returns status, output and errors.
+
+        Where a lock was in its way that a killed git left, and that can be told, it is run again.
+        """
+        done = self._attempt(*arguments, stdin=stdin)
+        if done.returncode and _LOCK.search(done.stderr.decode(errors="backslashreplace")):
+            again = remove_stale_locks(self.directory)
+            if again and (stdin is None or isinstance(stdin, bytes)):
+                done = self._attempt(*arguments, stdin=stdin)
+        return done
+
+    def _attempt(
+        self, *arguments: str, stdin: bytes | IO[bytes] | None
+    ) -> subprocess.CompletedProcess[bytes]:
         data: bytes | None
         source: int | IO[bytes] | None
         data, source = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
@@ -194,15 +209,17 @@ class Git(Struct, frozen=True):
             own_group: whether git and what it starts are a process group of their own.
         """
         try:
-            process = GitProcess(
-                [*before, *self.command(*arguments)],
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                env=self.environ(),
-                cwd=self.directory,
-                process_group=0 if own_group else None,
-            )
+            with at_work(self.directory, arguments[0]) as inherited:
+                process = GitProcess(
+                    [*before, *self.command(*arguments)],
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=self.environ(),
+                    cwd=self.directory,
+                    process_group=0 if own_group else None,
+                    pass_fds=inherited,
+                )
         except FileNotFoundError as error:
             raise _missing(error, self.directory) from error
         if self.max_memory is not None:

@@ -20,6 +20,7 @@ from gittorrent.durable import write_atomically
 from gittorrent.errors import ProtocolError
 from gittorrent.git import scratch
 from gittorrent.git.runner import Git, GitError, stopper_of_thread
+from gittorrent.git.stale_locks import set_mark
 from gittorrent.ids import SHA1
 from gittorrent.repository.niceness import start_yielding
 from gittorrent.wire import pktline
@@ -147,6 +148,7 @@ class Copy:
             BadAnswerError, GitError: the answer has no whole pack.
         """
         scratch.make(self.directory, SHA1)
+        set_mark(self.directory, is_ours=True)
         self.take(answer, refs)
 
     def take(self, answer: IO[bytes], refs: Mapping[bytes, bytes]) -> None:

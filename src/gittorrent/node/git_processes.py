@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.event_log import EventLog
+from gittorrent.git.stale_locks import remove_stale_locks
 from gittorrent.node import upload_pack
 from gittorrent.node.caller_watch import PATIENCE, Watch
 from gittorrent.node.git_answers import MAX_BYTES, GitAnswers
@@ -184,6 +185,7 @@ class GitProcesses:
         process = start_yielding(lambda: self.start(prepared, stdin=nowhere, stdout=nowhere))
         reason = await self.wait(process)
         if reason is None and process.returncode:
+            await asyncio.to_thread(remove_stale_locks, view.directory)  # for the next time
             _log.warning(
                 "not-packed",
                 "packing {directory} ended with {status}: clones cost more processor time",

@@ -19,6 +19,7 @@ from msgspec import Struct
 from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError
 from gittorrent.git.repository import create_bare
+from gittorrent.git.stale_locks import set_mark
 from gittorrent.ids import RepositoryId, is_repository_id
 from gittorrent.repository.carried import CACHE, Carried, object_format_of
 from gittorrent.repository.receive import receiving
@@ -72,6 +73,7 @@ class Cache:
         if not (path / "HEAD").exists():
             shutil.rmtree(path, ignore_errors=True)
         create_bare(path, object_format)
+        set_mark(path, is_ours=True)
         return Carried(path, object_format, repository)
 
     def keep(self, repository: RepositoryId, until: float) -> float:

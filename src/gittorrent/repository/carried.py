@@ -22,6 +22,7 @@ from gittorrent.git import refs as git_refs
 from gittorrent.git.history import describe
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git, GitError
+from gittorrent.git.stale_locks import set_mark
 from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.indexstore import IndexStore
@@ -190,6 +191,8 @@ class Carried:
         values = asdict(info)
         if not info.former_names:
             del values["former_names"]  # versions that do not know it refuse the whole file
+        # People use an origin and a clone with git, and what they do there nobody knows.
+        set_mark(self.layout.git_dir, is_ours=info.role in (MIRROR, CACHE))
         write_atomically(self.layout.info, json.dumps(values, indent=1).encode("utf-8"))
 
     def log(self) -> VerifiedLog:
@@ -227,7 +230,9 @@ class Carried:
         with locked(self.layout.lock):
             clear_staging(self.layout)
             self._sweep()
-            if self.is_carried and self.info.role in (ORIGIN, MIRROR):
+            if self.is_carried and (role := self.info.role) in (ORIGIN, MIRROR):
+                if role == MIRROR:
+                    set_mark(self.layout.git_dir, is_ours=True)
                 self._repair()
             yield
 

@@ -33,6 +33,7 @@ from gittorrent.durable import locked, write_atomically
 from gittorrent.git import history, packs, scratch
 from gittorrent.git.refs import packed_refs
 from gittorrent.git.runner import Git, GitError
+from gittorrent.git.stale_locks import set_mark
 from gittorrent.ids import RefName
 from gittorrent.reel.splicing import lasting_chain
 from gittorrent.repository.carried import MIRROR
@@ -202,6 +203,7 @@ class PublishedView:
     def _prepare(self) -> None:
         if not (self.directory / "HEAD").exists():
             scratch.make(self.directory, self._carried.object_format)
+        set_mark(self.directory, is_ours=True)
 
     def _reels(self, log: VerifiedLog) -> list[StoredReel]:
         """Return the reels that a newcomer takes, in order; those that others cover go soon."""

@@ -27,6 +27,7 @@ from gittorrent.git.repository import (
     require_complete,
     set_config,
 )
+from gittorrent.git.stale_locks import set_mark
 from gittorrent.git.upstream import UpstreamError, list_refs, parse_upstream
 from gittorrent.ids import SHA1
 from gittorrent.permissions import explain_local_error
@@ -290,6 +291,7 @@ class Tracking:
         # Harmless where it is whole, and completes one whose making was cut short.
         create_bare(self.path, object_format)
         carried = Carried(self.path, object_format)
+        set_mark(self.path, is_ours=True)
         set_config(carried.git, {UPSTREAM: self._track.url})
         return carried
 

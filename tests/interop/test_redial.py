@@ -12,7 +12,7 @@ import pytest
 
 from gittorrent.repository.carried import Carried
 from support import bulk, gitcmd
-from support.programs import Person, Running, serve, wait_until
+from support.programs import PATIENCE, Person, Running, serve, wait_until
 
 SLOW = ("--up-limit", "1M")
 """A mirror that is lost midway, however late that is noticed: all takes ten seconds."""
@@ -104,7 +104,7 @@ def test_whoever_refuses_is_not_called_a_third_time(
             os.kill(daemon.pid, signal.SIGTERM)
             daemon.running.wait()
             with socket.create_server((host, int(port))) as other:
-                other.settimeout(60)
+                other.settimeout(PATIENCE)
                 caller, _ = other.accept()
                 with caller:
                     assert b"mirror-sync" in caller.recv(1000)

@@ -13,7 +13,7 @@ import pytest
 
 from gittorrent.repository.carried import Carried
 from support import nodes
-from support.programs import Person, Running, wait_until
+from support.programs import PATIENCE, Person, Running, wait_until
 
 GIT, HTTP = '[listen]\ngit = "127.0.0.1:0"\n', '[listen]\nhttp = "127.0.0.1:0"\n'
 
@@ -46,7 +46,7 @@ def ports(running: Running, scheme: str) -> list[int]:
 
 def begin(port: int) -> socket.socket:
     """Begin a conversation."""
-    sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+    sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     sock.sendall(nodes.request("mirror-sync", b"/project.git"))
     heard = b""
     while b"have checkpoint" not in heard:
@@ -67,7 +67,7 @@ def goes_on(sock: socket.socket) -> bool:
 
 def refused(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -157,7 +157,7 @@ def test_pushes_over_git_are_taken_and_not_taken(node: Running, operator: Person
     (port,) = ports(node, "git")
 
     def takes() -> bool:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
             sock.sendall(nodes.request("git-receive-pack", b"/project.git"))
             return b"refs/" in sock.recv(65536)
 

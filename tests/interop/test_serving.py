@@ -77,7 +77,12 @@ def served(tmp_path_factory: pytest.TempPathFactory, carried: Carried) -> Iterat
 
 def run_git(git: str, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [git, *words], capture_output=True, text=True, env=gitcmd.ENVIRONMENT, cwd=cwd, timeout=60
+        [git, *words],
+        capture_output=True,
+        text=True,
+        env=gitcmd.ENVIRONMENT,
+        cwd=cwd,
+        timeout=PATIENCE,
     )
 
 

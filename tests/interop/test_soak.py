@@ -22,7 +22,7 @@ MIRRORS, REPOSITORIES, ROUNDS = 4, 6, 1
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(bool(netns.obstacle()), reason=netns.obstacle() or "-"),
 ]
 

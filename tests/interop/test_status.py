@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gittorrent.repository.carried import Carried
 from support.programs import PATIENCE, Person, serve, wait_until
 
-SLOW = "50K"
+SLOW = "15K"
 """Upload limit under which the large repository takes longer than any wait of a test."""
 
 
@@ -17,7 +17,7 @@ def test_status_shows_both_ends_of_a_download(
 ) -> None:
     server, user = people("server"), people("user")
     size = large.reels.all()[0].manifest.pack_size
-    assert size > PATIENCE * 50 * 1024, "the download could end before anybody has looked"
+    assert size > PATIENCE * 15 * 1024, "the download could end before anybody has looked"
     with serve(server, "--up-limit", SLOW, large.layout.git_dir) as daemon:
         running = user.start("git", "clone", "--mirror", daemon.url(), "c")
         there = here = ""

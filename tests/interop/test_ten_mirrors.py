@@ -32,7 +32,7 @@ SEED = int(os.environ.get("GITTORRENT_MIRRORS_SEED", "1"))
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(bool(netns.obstacle()), reason=netns.obstacle() or "-"),
     pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed"),
 ]

@@ -23,7 +23,7 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 """Where this program's commands are installed."""
 
-PATIENCE = 120.0
+PATIENCE = 400.0
 """Seconds after which a program that does not end, or a condition that does not come, is a failure;
 far more than either takes on a loaded machine."""
 

@@ -16,7 +16,7 @@ from gittorrent.git.memory import INDEXING_MEMORY
 from gittorrent.git.runner import Git, GitError, Stopper
 from support import gitcmd
 from support.inflating import inflating_pack
-from support.programs import GITS, processes, wait_until
+from support.programs import GITS, PATIENCE, processes, wait_until
 
 LONG = 600.0
 
@@ -258,7 +258,7 @@ time.sleep(600)
     thread.start()
     wait_until(lambda: (place / "objects" / "begun").exists(), "the child runs")
     stopper.stop()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert [outcome.broken for outcome in outcomes] == [Broken.STOPPED]
     wait_until(lambda: not any(mark in line for _, _, line in processes()), "the child is gone")
 

@@ -17,6 +17,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.wire.limits import MAX_VALID_SECONDS
 from gittorrent.wire.mirrorlist import MirrorState
+from support.programs import PATIENCE
 
 HERE = RepositoryId("a" * 52)
 
@@ -150,5 +151,5 @@ def test_threads_share_a_database(database: Database) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert len(database.mirrors(HERE, 0)) == 8

@@ -24,6 +24,7 @@ from gittorrent.gtp.messages import (
     BEGINNING,
     BlockName,
     ObjectsRequest,
+    PeerAddress,
     ReelName,
     ReelOffer,
     ReferenceEntry,
@@ -31,6 +32,7 @@ from gittorrent.gtp.messages import (
     ScanEntry,
 )
 from gittorrent.gtp.metainfo import Metainfo
+from gittorrent.gtp.node.addresses import Teller
 from gittorrent.gtp.node.assembling import Assembler
 from gittorrent.gtp.node.authoring import ReferenceAuthor, make_reference
 from gittorrent.gtp.node.blockstore import BlockStore
@@ -41,6 +43,7 @@ from gittorrent.gtp.node.target import load_references
 from gittorrent.gtp.reference import reference_id
 from gittorrent.ids import SHA1
 from gittorrent.signing.gpg import OpenPgpSigner
+from gittorrent.wire.urls import AddressClass
 from support import gitcmd, gtp
 from support.gtp import RFC, Running, finished, leech, seed, until, without_references
 from support.inflating import entry, inflating_pack
@@ -469,5 +472,50 @@ def test_a_second_connection_of_one_peer_is_dropped(
             each.close()
             await each.wait_closed()
         await giver.stop()
+
+    gtp.run(scenario())
+
+
+@pytest.mark.parametrize("conduct", ["silent", "banned"])
+def test_who_shows_the_id_of_another_keeps_nobody_out(
+    signer: OpenPgpSigner, copied: Callable[[str], Made], tmp_path: Path, conduct: str
+) -> None:
+    """It stays connected under that id, or lies under it."""
+    source, target = copied("one").git_dir, tmp_path / "clone.git"
+    came, ended = asyncio.Event(), asyncio.Event()
+
+    async def scenario() -> None:
+        info = gtp.metainfo_for(source, RFC, signer)
+        honest = await seed(info, source)
+
+        async def show(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(56)
+            writer.write(Handshake(info.repo_hash, honest.node.peer_id).encode())
+            if conduct == "banned":
+                body = b"no reference"
+                lie = References((ReferenceEntry(reference_id(body), body),))
+                writer.write(encode_frame(RFC.codec, lie))
+            came.set()
+            while await reader.read(4096):
+                pass
+            ended.set()
+            writer.close()
+
+        server = await asyncio.start_server(show, "127.0.0.1", 0)
+        leecher = await leech(info, target, server.sockets[0].getsockname()[:2])
+        await came.wait()
+        if conduct == "banned":
+            await ended.wait()
+        else:
+            await until(lambda: bool(leecher.swarm.links))
+        leecher.node.meet(
+            info.repo_hash,
+            (PeerAddress(honest.node.peer_id, *honest.address),),
+            Teller("a tracker", AddressClass.LOOPBACK),
+        )
+        await finished(leecher)
+        for running in (leecher, honest):
+            await running.stop()
+        server.close()
 
     gtp.run(scenario())

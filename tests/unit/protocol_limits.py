@@ -189,6 +189,9 @@ def _gtp() -> dict[str, str]:
         ),
         "any other message": _mib(gtp.MAX_MESSAGE),
         "peers, reels in a message": f"{gtp.MAX_PEERS:,}, {gtp.MAX_REELS:,}",
+        "reels of a peer that are remembered; statuses it is told anew": (
+            f"{gtp.MAX_OFFERS:,}; {gtp.MAX_WATCHED:,}"
+        ),
         "address": f"{gtp.MAX_ADDRESS:,} bytes",
         "reel size": _power(gtp.MAX_REEL_SIZE),
         "block size": f"{_kib(gtp.MIN_BLOCK_SIZE)} to {_power(gtp.MAX_BLOCK_SIZE + 1)} - 1",
@@ -219,6 +222,9 @@ def _gtp() -> dict[str, str]:
         "a handshake; silence; silence before a keep-alive is due; an answer to a data request": (
             f"{gtp.HANDSHAKE_SECONDS:,.0f} s; {gtp.IDLE_SECONDS:,.0f} s; "
             f"{gtp.KEEPALIVE_SECONDS:,.0f} s; {gtp.REQUEST_SECONDS:,.0f} s"
+        ),
+        "a download without anything new, before those it waits for are left": (
+            f"{gtp.STALL_SECONDS:,.0f} s"
         ),
         "addresses named by one teller; calls to one IP address on strangers' word": (
             f"{_paced(addresses.TOLD_AT_ONCE, addresses.TOLD_SECONDS)}; "

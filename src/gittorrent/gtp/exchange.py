@@ -123,7 +123,7 @@ class Exchange(FailedProofs):
                 self._hear_references(now, peer, message)
             case Reels(offers) if offers:
                 for offer in offers:
-                    if offer.reel in book.offers or len(book.offers) < limits.MAX_REELS:
+                    if offer.reel in book.offers or len(book.offers) < limits.MAX_OFFERS:
                         book.offers[offer.reel] = offer.size
                 self._ask_statuses(now, peer)
                 self._reconsider(now)
@@ -150,6 +150,7 @@ class Exchange(FailedProofs):
                 fetch.received.forget(peer, block.index)
             self._drop(peer, fault)
         elif fetch is not None and fetch.picker is not None:
+            self._moved = now
             fetch.providers[block.index] = peer
             self._done(fetch, block, peer)
         return self._flush(now)
@@ -160,6 +161,8 @@ class Exchange(FailedProofs):
         """Objects asked for by id were stored, or did not come."""
         if fault:
             self._drop(peer, fault)
+        else:
+            self._moved = now
         if job.block is None:
             if fault:
                 self._lacking += job.oids
@@ -230,6 +233,16 @@ class Exchange(FailedProofs):
         self._reconsider(now)
         return self._flush(now)
 
+    def most_in_answer(self) -> int:
+        """Return how long an answer with data may be: no longer than all reels of the path."""
+        by_commits = self.profile.blocks_are_commits
+        counts = [0 if by_commits or f.picker is None else f.picker.count for f in self.path]
+        sizes = [
+            most_bytes(fetch.size, count, self._max_bytes)
+            for fetch, count in zip(self.path, counts, strict=True)
+        ]
+        return min(limits.MAX_PACK_MESSAGE, sum(sizes) + limits.MAX_MESSAGE)
+
     def receiving(self, now: float, peer: PeerKey) -> None:
         """Bytes came, perhaps of a long message: the peer is at it."""
         if peer in self.peers:
@@ -245,6 +258,7 @@ class Exchange(FailedProofs):
             elif now - book.explored >= EXPLORE_SECONDS and not self.profile.blocks_are_commits:
                 book.explored = now
                 self._say(peer, Peers())
+        self._leave_idlers(now)
         self._reconsider(now)
         return self._flush(now)
 

@@ -20,7 +20,7 @@ from gittorrent.gtp.path import Way, best_path
 from gittorrent.gtp.picker import Picker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from gittorrent.gtp.believed import ReferenceBook
     from gittorrent.gtp.messages import Message, ReelName
@@ -76,6 +76,7 @@ class ExchangeState:
         self._stored = stored
         self._max_bytes = max_bytes
         self._changed = 0.0
+        self._moved = 0.0
         self._repairs = 0
         self._lacking: list[Oid] = []
         self._without: frozenset[Oid] = frozenset()
@@ -104,9 +105,14 @@ class ExchangeState:
 
     # --- ways ---
 
-    def _ways(self, without: set[tuple[ReelName, int]]) -> list[Way]:
+    def _ways(
+        self, without: Collection[tuple[ReelName, int]], among: Collection[PeerKey] | None
+    ) -> list[Way]:
         votes = Counter(
-            (reel, size) for book in self.peers.values() for reel, size in book.offers.items()
+            (reel, size)
+            for peer, book in self.peers.items()
+            if among is None or peer in among
+            for reel, size in book.offers.items()
         )
         best: dict[ReelName, Way] = {}
         for (reel, size), copies in votes.items():
@@ -118,16 +124,33 @@ class ExchangeState:
                 best[reel] = way
         return list(best.values())
 
-    def _best(self, without: set[tuple[ReelName, int]]) -> list[Way] | None:
-        ways = self._ways(without)
-        for reference in self.book.newest_first():
+    def _best(self, without: Collection[tuple[ReelName, int]]) -> list[Way] | None:
+        wanted, path = self._best_among(None, without)
+        self.wanted = wanted or self.wanted
+        return path
+
+    def _best_among(
+        self,
+        among: Collection[PeerKey] | None,
+        without: Collection[tuple[ReelName, int]] = (),
+    ) -> tuple[bytes | None, list[Way] | None]:
+        """Return the newest reference that offers lead to, and the path there; or None twice.
+
+        Args:
+            among: peers whose offers count; None for all.
+            without: reels and sizes that do not.
+        """
+        newest = self.book.newest_first()
+        if not newest or newest[0].id in self.have:
+            return None, None
+        ways = self._ways(without, among)
+        for reference in newest:
             if reference.id in self.have:
-                return None
+                break
             path = best_path(ways, self.have, reference.id)
             if path:
-                self.wanted = reference.id
-                return path
-        return None
+                return reference.id, path
+        return None, None
 
     def _is_blocked(self, now: float, fetch: ReelDownload) -> bool:
         late = now - STATUS_SECONDS

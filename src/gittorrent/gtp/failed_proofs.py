@@ -45,7 +45,7 @@ class FailedProofs(PathChoice):
         if self._repairs > MAX_REPAIRS:
             self._suspect(now)
         else:
-            self.phase = Phase.REPAIRING
+            self.phase, self._moved = Phase.REPAIRING, now
             self._lacking = list(missing)
 
     def _reconsider(self, now: float, *, gone: bool = False) -> None:
@@ -71,7 +71,7 @@ class FailedProofs(PathChoice):
         for peer in fetch.lacked:
             fetch.picker.refuse(peer, last)
         if self._others_with(fetch, last):
-            self.phase, self._changed = Phase.FETCHING, now
+            self.phase, self._changed, self._moved = Phase.FETCHING, now, now
             fetch.picker.remove(last)
             return
         self._without |= frozenset(missing)
@@ -124,6 +124,7 @@ class FailedProofs(PathChoice):
                     fetch.picker.unask(peer)
         self.phase = Phase.FETCHING
         self._changed, self._repairs, self._lacking = now, 0, []
+        self._moved = now
         self._without = frozenset()
         for peer in providers if len(providers) == 1 else ():
             self._drop(peer, reason)

@@ -1,8 +1,9 @@
 """Messages out of a stream of bytes, and into it.
 
 Pure. Tracks the bytes of the message under way, no more. Rules: the length is checked as soon as
-it is known, with the id where that decides the limit; a message of an unknown kind is skipped
-without being kept; in a dialect without keep-alives a length too short for an id is an error.
+it is known, with the id where that decides the limit; a message of an unknown kind, or one that
+nobody waits for, is skipped without being kept; in a dialect without keep-alives a length too
+short for an id is an error.
 Source: docs/protocol/gtp01.md, Frames.
 """
 
@@ -15,7 +16,7 @@ from gittorrent.gtp.fields import number
 from gittorrent.gtp.messages import KeepAlive, MessageId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gittorrent.gtp.codec import Codec
     from gittorrent.gtp.messages import Message
@@ -47,10 +48,15 @@ class FrameReader:
 
     Args:
         codec: of the dialect spoken.
+        is_wanted: tells of a kind and the bytes of its payload whether to read such a message now;
+            may raise MessageError.
     """
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(
+        self, codec: Codec, is_wanted: Callable[[MessageId, int], bool] = lambda _kind, _size: True
+    ) -> None:
         self._codec = codec
+        self._is_wanted = is_wanted
         self._buffer = bytearray()
         self._skip = 0
 
@@ -94,7 +100,7 @@ class FrameReader:
         payload_size = length - id_size
         if payload_size > self._codec.limit(kind):
             raise MessageError(f"message {number_} of {payload_size} bytes is too long")
-        if kind is None:
+        if kind is None or not self._is_wanted(kind, payload_size):
             self._skip = _LENGTH + length
             return None, True
         if len(self._buffer) < start + payload_size:

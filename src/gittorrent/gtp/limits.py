@@ -60,6 +60,14 @@ MAX_ADDRESS = 255
 MAX_REELS = 4096
 """Reels in one message: one for each push of a year."""
 
+MAX_OFFERS = 512
+"""Reels of one peer that are remembered: a node offers some twenty, and paths are looked for among
+those of all peers."""
+
+MAX_WATCHED = 64
+"""Statuses, by reel and block size, that a peer is told anew when there is more; it asks for those
+of the reels of one path."""
+
 MAX_REEL_SIZE = 2**44
 """Uncompressed bytes of a reel: 16 TiB, far beyond any repository."""
 
@@ -97,6 +105,10 @@ HANDSHAKE_SECONDS = 20.0
 
 REQUEST_SECONDS = 120.0
 """Time for the answer to a data request, after which it is asked of somebody else."""
+
+STALL_SECONDS = 60.0
+"""Time without anything new of a download, after which those it waits for are left if others can
+give what is missing. A peer that trickles or chokes us holds nobody up for longer."""
 
 # Connections
 

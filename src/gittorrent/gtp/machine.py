@@ -31,6 +31,7 @@ from gittorrent.gtp.messages import (
     Interested,
     KeepAlive,
     Message,
+    MessageId,
     ObjectsAnswer,
     ObjectsRequest,
     PlayAnswer,
@@ -111,6 +112,7 @@ class PeerMachine(Struct):
         repo_hash: whom to ask for, as connecting end.
 
     ``profile`` is known as soon as our handshake may have gone out, whatever becomes of the peer's.
+    ``most_data`` bounds an answer with data, by what is being asked for.
     """
 
     side: Side
@@ -124,6 +126,7 @@ class PeerMachine(Struct):
     state: _State = field(default_factory=_State)
     asked: list[DataRequest] = field(default_factory=list)
     waiting: list[DataRequest] = field(default_factory=list)
+    most_data: int = limits.MAX_PACK_MESSAGE
     _out: bytearray = field(default_factory=bytearray)
     _greeting: bytearray = field(default_factory=bytearray)
     _greeted: bool = False
@@ -248,10 +251,20 @@ class PeerMachine(Struct):
         if not self.admit(repo_hash, found.peer_id):
             raise HandshakeError("the peer is ourselves, or is connected already")
         self.repo_hash, self.remote_id = repo_hash, found.peer_id
-        self._reader = FrameReader(profile.codec)
+        self._reader = FrameReader(profile.codec, self._is_wanted)
         if not profile.starts_choked:
             self.state = _State(choked=False, choking=False, interested=True, interesting=True)
         return Opened(repo_hash, found.peer_id, profile)
+
+    def _is_wanted(self, kind: MessageId, size: int) -> bool:
+        """Tell whether to read a message; a long answer only if something was asked for."""
+        if kind is not MessageId.PLAY or size <= limits.MAX_MESSAGE:
+            return True
+        if not any(isinstance(asked, PlayRequest | ObjectsRequest) for asked in self.asked):
+            return False
+        if size > self.most_data:
+            raise MessageError(f"an answer of {size} bytes; at most {self.most_data} can be right")
+        return True
 
     def _take(self, message: Message) -> Event | None:
         match message:

@@ -2,7 +2,8 @@
 
 Pure. Rules: the newest believed reference that a path leads to is wanted; the cheapest path is
 taken; when nobody is left who has a missing block, another path is taken and what is here already
-is spliced in. Peers on the path are asked which blocks they have.
+is spliced in. Peers on the path are asked which blocks they have. Whom the download waits for in
+vain is left if the others can do without.
 Source: docs/protocol/gtp01.md, "Path evaluation" and "Downloading".
 """
 
@@ -14,6 +15,7 @@ from gittorrent.gtp.blocks import COMMITS, block_count, check_block_size, scaled
 from gittorrent.gtp.effects import PeerKey, PeerState, Splice
 from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.exchange_state import ExchangeState, Phase
+from gittorrent.gtp.limits import STALL_SECONDS
 from gittorrent.gtp.messages import BlocksRequest, BlocksStatus, ReelName, Stop, blocks_in
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class PathChoice(ExchangeState):
                 fetch = self._new_fetch(way, spliced=spliced)
             self.path.append(fetch)
         self.phase = Phase.FETCHING
-        self._changed = now
+        self._changed = self._moved = now
         self._repairs = 0
         for peer in list(self.peers):
             self._ask_statuses(now, peer)
@@ -64,6 +66,28 @@ class PathChoice(ExchangeState):
             self._withdraw(peer, book, staying)
         spliced = bool(leaving) and not self.profile.blocks_are_commits
         self._take(now, path, spliced=spliced)
+
+    def _leave_idlers(self, now: float) -> None:
+        """When nothing comes any more, leave whom we wait for, if the others have a path."""
+        is_under_way = self.phase in (Phase.FETCHING, Phase.REPAIRING)
+        if not is_under_way or now - self._moved < STALL_SECONDS:
+            return
+        self._moved = now
+        idlers = [peer for peer, book in self.peers.items() if self._waits_for(peer, book)]
+        others = self.peers.keys() - set(idlers)
+        if not idlers or self._best_among(others)[1] is None:
+            return
+        for peer in idlers:
+            self._drop(peer, "the download waits for it in vain", ban=False)
+        self._reconsider(now, gone=True)
+
+    def _waits_for(self, peer: PeerKey, book: PeerState) -> bool:
+        """Tell whether nothing else can be done before this peer gives something."""
+        if self.phase is Phase.REPAIRING:
+            return bool(book.jobs) or book.choked
+        if self._alone:
+            return peer == self._tested
+        return bool(book.open or book.jobs) or (book.choked and self._has_some(peer))
 
     def _withdraw(self, peer: PeerKey, book: PeerState, staying: set[ReelName]) -> None:
         for block in [b for b in book.open if b.reel not in staying]:

@@ -30,7 +30,6 @@ from gittorrent.gtp.messages import (
     Choke,
     Interested,
     Kind,
-    Message,
     ObjectsRequest,
     Peers,
     PlayAnswer,
@@ -52,12 +51,21 @@ from gittorrent.gtp.metainfo import MetainfoSpec, parse_metainfo, write_metainfo
 from gittorrent.gtp.path import Way, best_path
 from gittorrent.gtp.path_choice import SETTLE_SECONDS
 from gittorrent.gtp.picker import Picker
-from gittorrent.gtp.profile import PERL_2008, RFC
+from gittorrent.gtp.profile import PERL_2008
 from gittorrent.gtp.received import most_bytes
 from gittorrent.gtp.reference import Tagger, reference_id, write_reference
 from gittorrent.ids import Oid, RefName
-
-SIZE = 4096
+from support.gtp_exchanges import (
+    DIRECT,
+    NEW,
+    SIZE,
+    connect,
+    exchange,
+    played,
+    said,
+    status,
+    tabbed,
+)
 
 
 def place(name: str) -> bytes:
@@ -147,53 +155,6 @@ BODY = write_reference({RefName(b"refs/heads/main"): OID}, OID, None, Tagger(b"A
 END = reference_id(BODY)
 REEL = ReelName(BEGINNING, END)
 OLD = place("old")
-
-
-class Unsigned(ReferenceBook):
-    """A book for the draft's dialect that believes everything."""
-
-    def _believe(self, reference: object) -> None:
-        pass
-
-
-def exchange(max_bytes: int = MAX_REEL_SIZE) -> Exchange:
-    info = parse_metainfo(write_metainfo(MetainfoSpec(b"key", ())))
-    return Exchange(RFC, Unsigned(info), block_size=SIZE, max_bytes=max_bytes)
-
-
-def tabbed() -> References:
-    body = BODY.replace(b" refs/", b"\trefs/")
-    return References((ReferenceEntry(reference_id(body), body),))
-
-
-NEW = tabbed().entries[0].reference
-DIRECT = ReelName(BEGINNING, NEW)
-
-
-def said(effects: list[Effect], peer: int) -> list[Message]:
-    return [e.message for e in effects if isinstance(e, SendMessage) and e.peer == peer]
-
-
-def connect(x: Exchange, peer: int, *offers: ReelOffer, have: set[int], now: float = 0) -> None:
-    """Let a peer join, offer reels, say which blocks it has, and unchoke us."""
-    assert said(x.joined(now, peer), peer) == [Reels(), References(), Peers()]
-    x.heard(now, peer, tabbed())
-    effects = x.heard(now, peer, Reels(offers))
-    for message in said(effects, peer):
-        if isinstance(message, BlocksRequest):
-            status(x, peer, message.reel, have, now)
-
-
-def status(x: Exchange, peer: int, reel: ReelName, have: set[int], now: float = 0) -> None:
-    fetch = next(f for f in x.path if f.reel == reel)
-    assert fetch.picker is not None
-    count = fetch.picker.count
-    bitmap = bitmap_of({b for b in have if b < count}, count)
-    x.heard(now, peer, BlocksStatus(reel, SIZE, len(bitmap) * 8, bitmap))
-
-
-def played(effects: list[Effect], peer: int) -> set[int]:
-    return {m.block.index for m in said(effects, peer) if isinstance(m, PlayRequest)}
 
 
 def test_a_download_from_two_peers_to_the_end() -> None:

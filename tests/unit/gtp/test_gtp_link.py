@@ -9,11 +9,13 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from gittorrent.gtp.limits import MAX_WATCHED
 from gittorrent.gtp.machine import Opened, PeerMachine, Received, Side
 from gittorrent.gtp.messages import (
     BEGINNING,
     UNKNOWN_OFFSET,
     BlockName,
+    BlocksRequest,
     PlayAnswer,
     PlayRequest,
     ReelName,
@@ -21,7 +23,7 @@ from gittorrent.gtp.messages import (
     References,
     Unchoke,
 )
-from gittorrent.gtp.node.link import MOST_UNREAD, Link
+from gittorrent.gtp.node.link import MOST_QUEUED, MOST_UNREAD, Link
 from gittorrent.gtp.profile import RFC
 from gittorrent.transfer.limiter import Limiter
 from support.programs import PATIENCE
@@ -124,3 +126,18 @@ def after_a_peer_gave(pack: bytes, offset: int) -> Link:
 def test_only_who_gave_data_was_useful() -> None:
     assert after_a_peer_gave(b"PACK", 0).is_useful
     assert not after_a_peer_gave(b"", UNKNOWN_OFFSET).is_useful
+
+
+def test_who_asks_for_many_statuses_and_reads_nothing_is_told_few_anew() -> None:
+    reel = BLOCK.reel
+
+    async def work(link: Link) -> None:
+        for size in range(4096, 4096 + 2 * MOST_QUEUED):
+            link.watch(BlocksRequest(reel, size))
+        assert len(link.watching) == MAX_WATCHED
+        for _ in range(2 * MOST_QUEUED // MAX_WATCHED):
+            for question in link.watching:
+                link.tell(question)  # nothing is raised at whoever has news
+        link.close()
+
+    assert with_a_deaf_peer(work) == "closed here"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from gittorrent.gtp import limits
@@ -232,3 +234,31 @@ def test_what_either_end_told_of_is_known_there_and_not_announced_again() -> Non
     assert pair.say(pair.b, References((first, ReferenceEntry(b"2" * 20)))) == []
     found = pair.say(pair.b, References((first, ReferenceEntry(b"3" * 20))))
     assert found == [Received(References((ReferenceEntry(b"3" * 20),)))]
+
+
+def long_answer(size: int) -> bytes:
+    return (size + 1).to_bytes(4, "big") + b"\x0a"
+
+
+def test_a_long_answer_that_nobody_asked_for_is_not_kept() -> None:
+    pair = Pair()
+    pair.say(pair.b, Unchoke())
+    piece, pieces = bytes(limits.MAX_MESSAGE), 3
+    tracemalloc.start()
+    try:
+        for data in (long_answer(pieces * len(piece)), *[piece] * pieces):
+            assert list(pair.a.receive(0, data)) == []
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < len(piece)
+    assert pair.say(pair.b, Interested()) == [Received(Interested())]
+
+
+def test_an_answer_is_no_longer_than_what_can_be_right() -> None:
+    pair = Pair()
+    pair.say(pair.b, Unchoke())
+    pair.a.most_data = 2 * limits.MAX_MESSAGE
+    pair.say(pair.a, PlayRequest(BLOCK))
+    with pytest.raises(MessageError):
+        list(pair.a.receive(0, long_answer(2 * limits.MAX_MESSAGE + 1)))

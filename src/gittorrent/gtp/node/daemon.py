@@ -281,7 +281,7 @@ class GtpNode:
             side=side,
             peer_id=self.peer_id,
             identify=self._identify,
-            admit=self._admit,
+            admit=lambda repo_hash, peer_id: self._admit(link, repo_hash, peer_id),
             now=time.monotonic(),
             repo_hash=member.swarm.metainfo.repo_hash if member is not None else b"",
         )
@@ -317,11 +317,9 @@ class GtpNode:
         member = self._members.get(repo_hash)
         return None if member is None else member.swarm.metainfo.profile
 
-    def _admit(self, repo_hash: bytes, peer_id: bytes) -> bool:
-        member = self._members[repo_hash]
-        swarm = member.swarm
-        known = swarm.has_peer(peer_id) or peer_id in swarm.banned
-        return peer_id != self.peer_id and not known
+    def _admit(self, link: Link, repo_hash: bytes, peer_id: bytes) -> bool:
+        swarm = self._members[repo_hash].swarm
+        return peer_id != self.peer_id and swarm.is_welcome(link, peer_id)
 
     # --- trackers ----------------------------------------------------------------------------
 

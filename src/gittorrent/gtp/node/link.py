@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.gtp import limits
 from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.machine import Opened, Received
 from gittorrent.gtp.messages import ObjectsAnswer, PlayAnswer, ScanAnswer
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gittorrent.gtp.machine import Event, PeerMachine
-    from gittorrent.gtp.messages import Message, ReelName
+    from gittorrent.gtp.messages import BlocksRequest, Message
     from gittorrent.transfer.limiter import Limiter
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class Link:
         self.machine = machine
         self.address = address
         self.port: int | None = None
-        self.watching: set[tuple[ReelName, int]] = set()
+        self.watching: dict[BlocksRequest, None] = {}
+        self._telling: set[BlocksRequest] = set()
         self.received = 0
         self.sent = 0
         self._reader = reader
@@ -147,6 +149,18 @@ class Link:
         if self._questions.qsize() >= MOST_QUEUED and not commits:
             raise MessageError("it asks faster than anybody could answer")
         self._questions.put_nowait(message)
+
+    def watch(self, question: BlocksRequest) -> None:
+        """Note that a peer wants to be told again what it asked; the oldest such wish may go."""
+        self.watching[question] = None
+        while len(self.watching) > limits.MAX_WATCHED:
+            del self.watching[next(iter(self.watching))]
+
+    def tell(self, question: BlocksRequest) -> None:
+        """Answer a question again, unless that answer waits to be given anyway."""
+        if question not in self._telling:
+            self._telling.add(question)
+            self._questions.put_nowait(question)
 
     def flush(self) -> None:
         """Write what the machine has to say, unless a long message is under way."""
@@ -225,6 +239,7 @@ class Link:
     async def _answer_all(self, answer: Callable[[Link, Message], Awaitable[None]]) -> None:
         while True:
             question = await self._questions.get()
+            self._telling -= {question}
             try:
                 await answer(self, question)
             except (GitTorrentError, OSError) as error:

@@ -66,7 +66,7 @@ _log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 
 MOST_BANNED = 10_000
-"""Peer ids that may not return; a liar can take a new one, but has to be caught again."""
+"""Peers that may not return; a liar can take a new id, but has to be caught again."""
 
 _Storage = StoreBlock | StoreObjects | Compare | Splice | Compact | Assemble | Discard
 
@@ -99,7 +99,7 @@ class Swarm(Struct):
     meet: Callable[[Link, tuple[PeerAddress, ...]], None]
     remember: Callable[[bytes], None]
     links: dict[int, Link] = field(default_factory=dict)
-    banned: set[bytes] = field(default_factory=set)
+    banned: set[tuple[str, bytes | int]] = field(default_factory=set)
     traffic: Traffic = field(default_factory=Traffic)
     installed: asyncio.Event = field(default_factory=asyncio.Event)
     failure: BaseException | None = None
@@ -130,9 +130,15 @@ class Swarm(Struct):
         """Bytes received from peers."""
         return self.traffic.received + sum(link.received for link in self.links.values())
 
-    def has_peer(self, peer_id: bytes) -> bool:
-        """Tell whether a peer is connected."""
-        return any(link.machine.remote_id == peer_id for link in self.links.values())
+    def is_welcome(self, link: Link, peer_id: bytes) -> bool:
+        """Tell whether a peer may join that shows an id: neither connected already nor banned.
+
+        Anybody can show the id of somebody else, to keep that one out. So an id counts together
+        with the address; of those that we called the place is known, and the id does not count.
+        """
+        if any(_are_one(link, peer_id, other) for other in self.links.values()):
+            return False
+        return (link.address, peer_id if link.port is None else link.port) not in self.banned
 
     # --- what happens ------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Swarm(Struct):
             if question not in link.machine.waiting:
                 return  # stopped, or choked, meanwhile
         elif isinstance(question, BlocksRequest):
-            link.watching.add((question.reel, question.block_size))
+            link.watch(question)
         found: Message | None
         if isinstance(question, Peers):
             known = self._known_peers(link)
@@ -244,13 +250,17 @@ class Swarm(Struct):
     def _say(self, peer: int, message: Message) -> None:
         link = self.links.get(peer)
         if link is not None:
+            if isinstance(message, PlayRequest | ObjectsRequest):
+                link.machine.most_data = self.exchange.most_in_answer()
             link.say(message)
 
     def _drop(self, peer: int, reason: str, *, ban: bool) -> None:
         link = self.links.get(peer)
         if link is not None:
             if ban and len(self.banned) < MOST_BANNED:
-                self.banned.add(link.machine.remote_id)
+                self.banned.add((link.address, link.machine.remote_id))
+                if link.port is not None:
+                    self.banned.add((link.address, link.port))
             _log.warning("dropping %s: %s", link.address, reason)
             link.close()
 
@@ -364,8 +374,8 @@ class Swarm(Struct):
         """Tell a peer what blocks came since, of the reels it asked about."""
         if not self.metainfo.profile.shares_partial:
             return
-        for reel, size in link.watching:
-            link.ask(BlocksRequest(reel, size))
+        for question in link.watching:
+            link.tell(question)
 
     def _rechoke(self) -> None:
         if not self.metainfo.profile.starts_choked:
@@ -381,6 +391,13 @@ class Swarm(Struct):
                 link.say(Unchoke())
             elif not choking and link.key not in chosen:
                 link.say(Choke())
+
+
+def _are_one(link: Link, peer_id: bytes, other: Link) -> bool:
+    """Tell whether a connection that shows ``peer_id`` leads to the peer of another one."""
+    if other.machine.remote_id != peer_id or other.address != link.address:
+        return False
+    return link.port is None or other.port is None or link.port == other.port
 
 
 def _is_status(effect: SendMessage) -> bool:

@@ -203,6 +203,28 @@ def test_a_crowd_that_says_nothing(node: Daemon, large: Carried, tmp_path: Path)
     killing.assert_equal(person.root / "c", large)
 
 
+NOT_HTTP = (
+    b"GET /\x01 HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization : Basic c2VjcmV0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n",
+)
+
+
+def test_what_is_no_http_is_not_repeated_in_the_log(node: Daemon) -> None:
+    """Anybody can send it; tracebacks would fill the log, and what was sent may hold a token."""
+    for request in NOT_HTTP:
+        with socket.create_connection(address_of(node, node.http), timeout=PATIENCE) as sock:
+            sock.sendall(request)
+            assert b" 400 " in sock.recv(65536)
+    encoded = b"GET /project.git/info/refs?service=git-upload-pack HTTP/1.1\r\nHost: localhost\r\n"
+    with socket.create_connection(address_of(node, node.http), timeout=PATIENCE) as sock:
+        sock.sendall(encoded + b"Content-Encoding: br\r\n\r\n")
+        assert b" 200 " in sock.recv(65536)
+    list_of(node)
+    for word in ("Traceback", "ERROR", "c2VjcmV0"):
+        assert word not in node.running.err
+
+
 def test_a_node_may_have_as_many_files_as_it_needs(large: Carried, tmp_path: Path) -> None:
     """The usual limit of 1,024 open files is less than connections, packs and git need together."""
     owner, reader = somebody(tmp_path / "owner"), somebody(tmp_path / "reader")

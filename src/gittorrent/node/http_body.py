@@ -48,9 +48,11 @@ async def read_body(
         seconds: time for all of it.
 
     Raises:
-        ProtocolError: it is too long, or not what it says it is.
+        ProtocolError: it is too long, not what it says it is, or encoded in another way.
         TimeoutError: it does not come in time.
     """
+    if not is_readable(request):
+        raise ProtocolError("the body must be plain or gzip")
     inflater = zlib.decompressobj(_GZIP) if _ENCODINGS[_encoding(request)] else None
     loop = asyncio.get_running_loop()
     ends = loop.time() + seconds

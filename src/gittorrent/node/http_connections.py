@@ -12,6 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gittorrent.event_log import EventLog
 from gittorrent.node.access import STRANGER
@@ -67,6 +68,18 @@ class Connection(web.RequestHandler):
         """Note the end."""
         super().connection_lost(exc)
         self.gone.set()
+
+    def log_exception(self, *args: object, **kw: object) -> None:
+        """Note what aiohttp could not do; what is no HTTP is the caller's fault, and told apart.
+
+        Neither a traceback nor what was sent: anybody can send it, and it may hold a token.
+        """
+        if not isinstance(kw.get("exc_info"), HttpProcessingError):
+            super().log_exception(*args, **kw)
+            return
+        self.asked = True
+        reason = "what it sent is no HTTP request"
+        _log.info("dropped", "dropped {peer}: {reason}", peer=self.slot.address, reason=reason)
 
     def is_served(self) -> None:
         """Note that a request is being carried out."""

@@ -74,6 +74,11 @@ class Proof:
         self._headers = headers
         self._digest = hmac.new(secret, digestmod=hashlib.sha256)
 
+    @property
+    def is_said(self) -> bool:
+        """Tell whether the request says anything that could be a proof."""
+        return any(self._headers.get(name) for name in (*_HMACS, _TOKEN))
+
     def take(self, data: bytes) -> None:
         """Take some of the body, in its order."""
         self._digest.update(data)

@@ -2,8 +2,10 @@
 
 A webhook says nothing but that: what is in it is not read, since only the upstream itself says what
 it has; so a replay is harmless, and a burst is one look (`gittorrent.node.track_schedule`). Rules:
-a body is bounded, digested as it comes, and never kept; who is wrong too often has to wait, which
-holds for one address and not for others. Must not know how looks are done.
+a body is bounded, digested as it comes, and never kept, and of who says no proof none is read; it
+is as it was signed, and so never compressed. A right proof counts whatever else comes from its
+address, since users of one forge share that; who is wrong too often is told so, and no more is
+logged of it for a while. Must not know how looks are done.
 Source: docs/commands.md, gittorrent track.
 """
 
@@ -22,6 +24,7 @@ from gittorrent.node.http_body import read_body
 from gittorrent.node.http_connections import connection_of
 from gittorrent.node.http_static import caller_of
 from gittorrent.node.webhook_secret import Proof, SecretError, read_secret
+from gittorrent.transfer.addresses import caller_group
 from gittorrent.transfer.static_files import REVALIDATE
 
 if TYPE_CHECKING:
@@ -34,13 +37,16 @@ HOOK_SECONDS = 30.0
 """Time for all of it."""
 
 MAX_WRONG = 10
-"""Webhooks without proof from one address within `WRONG_SECONDS`, after which it has to wait."""
+"""Webhooks without proof from one address, or one /64 network, that are logged within
+`WRONG_SECONDS`; the others are told that they are too many."""
 
 WRONG_SECONDS = 60.0
 """See `MAX_WRONG`."""
 
 MAX_CALLERS = 1000
-"""Addresses of which it is remembered that they were wrong: who was lately."""
+"""Addresses and networks of which it is remembered that they were wrong: who was lately."""
+
+LATE = "the webhook did not come in time"
 
 _log = EventLog(__name__)
 
@@ -73,44 +79,62 @@ class Webhooks:
         path = "" if self.tracker is None else self.tracker.secret_of(name)
         if self.tracker is None or not path:
             return _text("no webhook is taken for this repository", 404)
-        now, caller = asyncio.get_running_loop().time(), str(caller_of(request))
-        if self._is_wrong_too_often(caller, now):
-            return _text("too many webhooks without proof; wait a minute", 429)
         # Until its proof is here a caller counts as one that asks for nothing.
-        connection_of(request).slot.mark_idle(now)
+        connection_of(request).slot.mark_idle(asyncio.get_running_loop().time())
+        caller = str(caller_of(request))
         try:
             secret = await served.reading(lambda: read_secret(Path(path)))
-            proof = Proof(secret, request.headers)
-            async for data in read_body(request, MAX_HOOK, HOOK_SECONDS):
-                proof.take(data)
+            is_proved = await _is_proved(request, Proof(secret, request.headers))
         except SecretError as error:
-            _log.error("no-secret", "{repository}: {reason}", repository=name, reason=error)
+            if self._is_one_more(caller):
+                _log.error("no-secret", "{repository}: {reason}", repository=name, reason=error)
             return _text("the secret of this webhook cannot be read here", 500)
         except (ProtocolError, TimeoutError) as error:
-            return _text(str(error) or "the webhook did not come in time", 400)
+            return self._refuse(name, caller, str(error) or LATE, 400)
         connection_of(request).is_served()
-        if not proof.holds():
-            self._note_wrong(caller, now)
-            _log.warning(
-                "hook-refused", "{repository}: a webhook of {peer} has no proof",
-                repository=name, peer=caller,
-            )  # fmt: skip
-            return _text("this webhook's signature or token is not right", 403)
+        if not is_proved:
+            return self._refuse(name, caller, "this webhook's signature or token is not right", 403)
         self.tracker.hooked(name)
         _log.info("hooked", "{repository}: a webhook says to look", repository=name)
         return _text("the upstream is looked at now", 202)
 
-    def _is_wrong_too_often(self, caller: str, now: float) -> bool:
-        times = [each for each in self._wrong.get(caller, ()) if now - each < WRONG_SECONDS]
-        if caller in self._wrong:
-            self._wrong[caller] = times
-        return len(times) >= MAX_WRONG
+    def _refuse(self, name: str, caller: str, reason: str, status: int) -> web.StreamResponse:
+        """Answer a webhook without proof."""
+        if not self._is_one_more(caller):
+            return _text("too many webhooks without proof; wait a minute", 429)
+        _log.warning(
+            "hook-refused", "{repository}: a webhook of {peer} has no proof",
+            repository=name, peer=caller,
+        )  # fmt: skip
+        return _text(reason, status)
 
-    def _note_wrong(self, caller: str, now: float) -> None:
-        self._wrong.setdefault(caller, []).append(now)
-        self._wrong.move_to_end(caller)
+    def _is_one_more(self, caller: str) -> bool:
+        """Count a webhook that is not taken; False where its sender had too many of them lately."""
+        now, group = asyncio.get_running_loop().time(), caller_group(caller)
+        times = [each for each in self._wrong.get(group, ()) if now - each < WRONG_SECONDS]
+        if len(times) >= MAX_WRONG:
+            return False
+        self._wrong[group] = [*times, now]
+        self._wrong.move_to_end(group)
         while len(self._wrong) > MAX_CALLERS:
             self._wrong.popitem(last=False)
+        return True
+
+
+async def _is_proved(request: web.BaseRequest, proof: Proof) -> bool:
+    """Tell whether a webhook has proof, which takes its body.
+
+    Raises:
+        ProtocolError: the body is too long, or not as it was signed.
+        TimeoutError: it does not come in time.
+    """
+    if not proof.is_said:
+        return False
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise ProtocolError("the body of a webhook must not be compressed")
+    async for data in read_body(request, MAX_HOOK, HOOK_SECONDS):
+        proof.take(data)
+    return proof.holds()
 
 
 def _text(text: str, status: int) -> web.Response:

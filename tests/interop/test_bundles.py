@@ -63,6 +63,22 @@ def test_a_list_that_was_named(reader: Person, operator: Person, owner_key: Sign
     reader.git("fsck", "--strict", cwd=copy).ok()
 
 
+def test_a_list_for_a_host_that_is_none(operator: Person, owner_key: Signer) -> None:
+    """What a caller names would be part of what a cache on the way gives to others."""
+    origin = bulk.make_small(operator.root / "project.git")
+    nodes.publish(origin, owner_key, "project")
+    with serve(operator, origin) as node:
+        where, _, port = node.http.removeprefix("http://").partition(":")
+        for host in (b"\xff.localhost", b'a";#.localhost', b"u@localhost", b"localhost:0", None):
+            header = b"" if host is None else b"Host: " + host + b"\r\n"
+            request = b"GET /project.git/bundle-list HTTP/1.0\r\n" + header + b"\r\n"
+            said = nodes.call((where, int(port)), request)
+            if b" 421 " not in said:
+                (uri,) = re.findall(rb"uri = (.*)", said)
+                assert re.fullmatch(rb"bundles/[0-9a-f]{64}\.bundle", uri), host
+        assert "Traceback" not in node.running.err
+
+
 def test_bundles_that_the_server_tells_of(
     operator: Person, owner_key: Signer, people: Callable[[str], Person]
 ) -> None:

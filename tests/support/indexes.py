@@ -5,6 +5,26 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+BEYOND_THE_PACK = 0x7FFFFFFF
+"""The largest offset that stands in the table of small ones."""
+
+BEYOND_THE_INDEX = 0xFFFFFFFF
+"""What leads to the last place of a table of large offsets, where there is none."""
+
+
+def put_all_offsets(index: Path, offset: int) -> None:
+    """Make an index of SHA-1 objects, version 2, tell of each object that it is at one place.
+
+    Checksums within the index fit again.
+    """
+    data = bytearray(index.read_bytes())
+    count = int.from_bytes(data[8 + 255 * 4 : 8 + 256 * 4], "big")
+    offsets = 8 + 1024 + 24 * count
+    data[offsets : offsets + 4 * count] = offset.to_bytes(4, "big") * count
+    data[-20:] = hashlib.sha1(bytes(data[:-20])).digest()
+    index.chmod(0o644)
+    index.write_bytes(data)
+
 
 def swap_offsets(index: Path, one: str, other: str) -> None:
     """Make an index of SHA-1 objects, version 2, tell of each of two objects where the other is.

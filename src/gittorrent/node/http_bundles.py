@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from gittorrent.reel.pack import FilePiece
 
 
-def bundle_list(served: Served, base: str) -> Resource:
+def bundle_list(served: Served, base: str | None) -> Resource:
     """Return the list of a repository's bundles; empty where there are none.
 
     Args:
         served: the repository.
-        base: what HTTP URLs of this node begin with.
+        base: what HTTP URLs of this node begin with; None where URIs are to be relative, which git
+            takes since 2.40.
     """
     bundles = [] if served.is_private else served.content.bundles()
-    text = list_text(bundles, f"{base}{served.path}/{BUNDLES}")
+    text = list_text(bundles, BUNDLES if base is None else f"{base}{served.path}/{BUNDLES}")
     tag = hashlib.sha256(text).hexdigest()
     return resource_of_bytes(text, f"bundles-{tag}", TEXT_TYPE, REVALIDATE)
 

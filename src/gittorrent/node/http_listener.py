@@ -355,7 +355,7 @@ class HttpListener:
 
     async def _bundle_list(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         # With the host that the caller named: git before 2.40 takes no relative ones.
-        base = self._lists.web_base(request.scheme, request.host)
+        base = self._lists.web_base(request.scheme, request.headers.get("Host", ""))
         resource = await served.reading(lambda: bundle_list(served, base))
         return await self._send(request, served, resource)
 

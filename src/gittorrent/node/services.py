@@ -23,7 +23,7 @@ from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.static_files import BUNDLES
 from gittorrent.wire.limits import MAX_TRY_LINES
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
-from gittorrent.wire.urls import UrlError
+from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,17 +128,22 @@ class Lists:
         self._wait_seconds = wait_seconds
         self._auth: dict[str, tuple[PushId, tuple[AuthLine, ...]]] = {}
 
-    def web_base(self, scheme: str, host: str) -> str:
+    def web_base(self, scheme: str, host: str) -> str | None:
         """Return what HTTP URLs of this node begin with for a caller: what the operator says first.
+
+        None where the caller names none.
 
         Args:
             scheme: by which it came.
-            host: that it named, with the port.
+            host: that it named, with the port; anything at all.
         """
         public = self._reachable.public
         if public is not None and public.scheme in ("http", "https"):
             return public.url.rstrip("/")
-        return f"{scheme}://{host}"
+        try:
+            return parse_learned_url(f"{scheme}://{host}/").url.rstrip("/")
+        except UrlError:
+            return None
 
     def bundles_at(self, served: Served, address: str) -> str | None:
         """Return what URIs of a repository's bundles begin with for a client at an address.

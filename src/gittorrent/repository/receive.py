@@ -285,7 +285,14 @@ class Receiver:
         link_pack_file(wire, pack)
         link_pack_file(index_wire, pack.with_suffix(".idx"))
         self._taken.append(_Taken(signed, pack, wire, index=index))
-        if any(info is None for info in history.describe(self._staging, tips)):
+        try:
+            is_whole = None not in history.describe(self._staging, tips)
+        except GitError as error:
+            # Offsets beyond the pack, or beyond the index: git gives up.
+            if error.is_own_trouble:
+                raise
+            is_whole = False
+        if not is_whole:
             raise LyingReelError(
                 f"reel {signed.manifest.id} lacks what refs point at, by its signed index",
                 index.key,

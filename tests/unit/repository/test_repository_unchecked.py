@@ -36,7 +36,7 @@ from gittorrent.repository.receive import LyingReelError, SignedManifest, receiv
 from gittorrent.repository.reelstore import ReelStore, StoredReel
 from gittorrent.repository.unchecked import Owed, Unchecked
 from support import gitcmd
-from support.indexes import swap_offsets
+from support.indexes import BEYOND_THE_INDEX, BEYOND_THE_PACK, put_all_offsets, swap_offsets
 from support.programs import GITS, somebody
 from support.publishing import builder, carried, grow, publish
 from support.repositories import Builder
@@ -145,6 +145,21 @@ def test_a_false_one_is_found_named_and_mended(
     assert check.admit()
     assert not check.admit()
     gitcmd.git(layout.git_dir, "fsck", "--strict")
+
+
+@pytest.mark.parametrize("offset", [0, BEYOND_THE_PACK, BEYOND_THE_INDEX])
+def test_one_that_git_cannot_follow_is_a_lie_and_not_a_failure_here(
+    origin: Builder, layout: Layout, tmp_path: Path, offset: int
+) -> None:
+    """So a clone goes on in the ordinary way, and the key is believed no more."""
+    false = tmp_path / "false.idx"
+    false.write_bytes(reel_of(origin).pack.with_suffix(".idx").read_bytes())
+    put_all_offsets(false, offset)
+    with pytest.raises(LyingReelError, match="lacks what refs point at") as raised:
+        take(origin, layout, false.read_bytes())
+    assert raised.value.key == SIGNER.key
+    assert Unchecked(layout).is_empty
+    assert not list(layout.objects.glob("pack/*"))
 
 
 def test_what_git_has_repacked_is_checked_all_the_same(

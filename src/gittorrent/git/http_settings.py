@@ -37,7 +37,8 @@ _FILES = {
 
 
 class ProxyError(UsageError):
-    """A proxy is configured that this program cannot use."""
+    """A proxy is configured that this program cannot use; its URL, which may have a password, is
+    not shown."""
 
 
 class HttpSettings(Struct, frozen=True):
@@ -129,7 +130,16 @@ def _proxy(url: str, config: Mapping[str, str], environ: Mapping[str, str]) -> s
         return ""
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    kind = urlsplit(proxy).scheme
+    try:
+        there = urlsplit(proxy)
+        kind, is_place = there.scheme, there.port != 0 and bool(there.hostname)
+    except ValueError:
+        kind, is_place = "http", False
+    if not is_place:
+        raise ProxyError(
+            f"the proxy for {url} is not of the form http://HOST:PORT",
+            hint="check http.proxy, remote.<name>.proxy, https_proxy and no_proxy",
+        )
     if kind not in ("http", "https"):
         raise ProxyError(
             f"the proxy for {url} is a {kind} proxy, which is not supported",

@@ -1,8 +1,8 @@
 """URLs of plain git servers that are tracked: which of git's are taken, and what they are called.
 
 Pure. Rules: the schemes that git fetches by itself, ``host:path`` as ssh has it, and paths; no
-helper of git's own choosing (``ext::``), and no password, which everybody would see who looks at
-the node.
+helper of git's own choosing (``ext::``), and no password, nor what looks like a token in the place
+of a name over HTTP, which everybody would see who looks at the node. Messages show none either.
 Source: git-fetch(1), Git URLs.
 """
 
@@ -13,6 +13,10 @@ from enum import Enum
 from urllib.parse import urlsplit
 
 from gittorrent.errors import UsageError
+
+_USER_INFO = re.compile(r"(?<=://)[^/]*@")
+_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_-]{20,}\Z")
+"""A name that is most often a token: those of forges have 20 characters and more."""
 
 _SCP = re.compile(r"(?:[^/:@\s]+@)?(?:\[[^\]/\s]+\]|[^/:\s]+):(?!:)[^\s].*", re.DOTALL)
 
@@ -54,8 +58,8 @@ def scheme_of(text: str, *, is_path: bool = False) -> Scheme:
         return Scheme.SSH if _SCP.fullmatch(text) else Scheme.FILE
     if scheme.startswith("gittorrent"):
         raise UpstreamUrlError(
-            f"{text} is a repository that is published already",
-            hint=f"'gittorrent mirror {text}' carries it",
+            f"{_shown(text)} is a repository that is published already",
+            hint=f"'gittorrent mirror {_shown(text)}' carries it",
         )
     try:
         found, parts = Scheme(scheme), urlsplit(text)
@@ -68,6 +72,14 @@ def scheme_of(text: str, *, is_path: bool = False) -> Scheme:
             " looks at this node",
             hint="leave it out, and let git know it: 'git config --global credential.helper store'"
             " and one 'git ls-remote URL'",
+        )
+    if found in (Scheme.HTTP, Scheme.HTTPS) and _TOKEN.match(parts.username or ""):
+        raise UpstreamUrlError(
+            f"{scheme}://{parts.hostname} was given with what looks like a token, which everybody"
+            " would see who looks at this node",
+            hint="leave it out, and let git know it: 'git config --global credential.helper store'"
+            " and one 'git ls-remote URL'; if it is a name, 'git config --global"
+            f" credential.{scheme}://{parts.hostname}.username NAME'",
         )
     if found is not Scheme.FILE and not parts.hostname:
         raise UpstreamUrlError(f"{text} names no host", hint="write https://HOST/PATH")
@@ -83,8 +95,12 @@ def default_name(url: str) -> str:
     return re.split(r"[/:]", path)[-1].removesuffix(".git")
 
 
+def _shown(text: str) -> str:
+    return _USER_INFO.sub("...@", text)
+
+
 def _not_plain(text: str) -> UpstreamUrlError:
     return UpstreamUrlError(
-        f"{text} is no URL of a plain git server",
+        f"{_shown(text)} is no URL of a plain git server",
         hint="https://, http://, ssh://, git://, file://, HOST:PATH and paths can be tracked",
     )

@@ -82,10 +82,14 @@ def is_url(text: str) -> bool:
 
 
 def shown_url(url: str) -> str:
-    """Return a user's URL fit to be shown: without a password, or a token in the place of a name.
+    """Return a user's URL fit to be shown: without a password, a token in the place of a name, or a
+    query, where some forges take tokens.
 
     What programs say ends up in the logs of services and of CI jobs.
     """
+    before, query, _ = url.partition("?")
+    if query and is_url(url):
+        url = f"{before}?..."
     found = _SECRET.match(url)
     if found is None or ("http" not in found["scheme"].lower() and ":" not in found["who"]):
         return url

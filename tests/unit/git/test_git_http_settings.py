@@ -70,3 +70,12 @@ def test_addresses_without_a_proxy(host: str, exempt: str) -> None:
 def test_other_kinds_of_proxies_are_refused() -> None:
     with pytest.raises(ProxyError, match="socks5h proxy"):
         settings_of(URL, {"http.proxy": "socks5h://127.0.0.1:9050"}, {})
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://me:secret@host:99999", "http://me:secret@:1", "me:secret@[h:1"]
+)
+def test_proxies_that_are_no_place_are_refused_without_their_passwords(proxy: str) -> None:
+    with pytest.raises(ProxyError, match="form http://HOST:PORT") as raised:
+        settings_of(URL, {"http.proxy": proxy}, {})
+    assert "secret" not in f"{raised.value} {raised.value.hint}"

@@ -123,3 +123,27 @@ def test_other_urls_are_refused(text: str) -> None:
 
 def test_a_file_may_look_like_a_host() -> None:
     assert scheme_of("a:b", is_path=True) is Scheme.FILE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://ghp_sec0123456789abcdefghijklmnopqrstuvw@host/p.git",
+        "https://0123456789sec0123456789012345678901234567@host/p.git",
+        "http://glpat-sec45678901234567890@host/p.git",
+        "https://me:sec@host/p.git",
+        "gittorrent::https://me:sec@host/p.git",
+        "foo://me:sec@host/p.git",
+    ],
+)
+def test_secrets_are_neither_taken_nor_shown(url: str) -> None:
+    with pytest.raises(UpstreamUrlError) as raised:
+        scheme_of(url)
+    assert "sec" not in f"{raised.value} {raised.value.hint}"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me@host/p.git", "https://gitlab-ci-token@host/p", "ssh://git@host/p"]
+)
+def test_names_are_taken(url: str) -> None:
+    assert scheme_of(url).value == url.partition(":")[0]

@@ -89,6 +89,8 @@ def test_a_plain_ssh_remote_is_not_tried() -> None:
         ("gittorrent::https://secret@host/p.git", "gittorrent::https://...@host/p.git"),
         ("gittorrent://me:secret@host/p.git", "gittorrent://...@host/p.git"),
         ("gittorrent::ssh://me:secret@host/p.git", "gittorrent::ssh://...@host/p.git"),
+        ("gittorrent::https://host/p.git?token=secret", "gittorrent::https://host/p.git?..."),
+        ("https://secret@host/p.git?token=secret", "https://...@host/p.git?..."),
         ("https://me:sec:ret@host:no/p.git", "what begins with 'https' is no URL"),
         ("https://me:sec/ret@host/p.git", "what begins with 'https' is no URL"),
     ],

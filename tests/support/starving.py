@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from gittorrent.ids import PushId
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.wire import pktline
+from gittorrent.wire.limits import MAX_LOG_PIECE
 from gittorrent.wire.mirrorlist import Untaken
 from gittorrent.wire.urls import Endpoint
 from support.logs import MAIN, Writer, oid
@@ -50,6 +52,10 @@ class Step(Enum):
 JUNK_ID = PushId("cd" * 20)
 
 
+JUNK_ENTRIES = 16
+"""Entries of a deflated log of junk, which has an end."""
+
+
 def junk_of(writer: Writer, size: int) -> bytes:
     """Return a push object that would continue a log, with ``size`` bytes that nobody signed."""
     push = writer.certificate({MAIN: oid(99)})
@@ -81,7 +87,10 @@ class Starver:
     pack: bytes = b""
     part_size: int = 1 << 12
     hesitates: float = 0.0  # seconds before it ends a log
+    deflates: bool = False  # logs, where it is asked to
+    cut: int | None = None  # bytes of such a log after which it hangs up
     logs: int = 0  # that it was asked for
+    _stream: bytes = b""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -175,6 +184,9 @@ class Starver:
                 self.logs += 1
                 if self.step is Step.LOG:
                     await self._starve(writer, pktline.encode(b"alive\n"), http=False)
+                if self.deflates and words[-1] == "deflated":
+                    await self._deflated_log(words[2], say, writer)
+                    return
                 for push, entry in self.writer.pushes if self.step is not Step.JUNK else ():
                     data = entry.encode()
                     if self.step is Step.ENTRY:
@@ -201,6 +213,45 @@ class Starver:
                 say(f"missing manifest {words[2]}")
             case ["fetch", "bundle"]:
                 await self._send_parts(words, say, writer)
+
+    async def _deflated_log(
+        self, head: str, say: Callable[[str], None], writer: asyncio.StreamWriter
+    ) -> None:
+        """Send the log as a stream, or a bomb of it, or what its step and manner say instead."""
+        if self.step is Step.ENTRY:
+            begun = pktline.encode(f"receive push {self.head} size {32 << 20}\n".encode())
+            deflate = zlib.compressobj()
+            stream = deflate.compress(begun + bytes(64)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+            say(f"receive log {head} size {len(stream)}")
+            writer.write(stream)
+            say(f"receive log {head} size {MAX_LOG_PIECE}")
+            await self._starve(writer, bytes(64), http=False)
+        stream = self.made()[: self.cut]
+        for at in range(0, len(stream), MAX_LOG_PIECE):
+            piece = stream[at : at + MAX_LOG_PIECE]
+            say(f"receive log {head} size {len(piece)}")
+            writer.write(piece)
+            self.sent += len(piece)
+            await writer.drain()
+        if self.cut is not None:
+            raise EOFError
+        say(f"end log {head}")
+
+    def made(self) -> bytes:
+        """Return the stream of its log, made once."""
+        self._stream = self._stream or zlib.compress(self.undeflated())
+        return self._stream
+
+    def undeflated(self) -> bytes:
+        """Return what the stream of a log inflates to."""
+        if self.step is Step.JUNK:
+            said = [(JUNK_ID, self.junk)] * JUNK_ENTRIES
+        else:
+            said = [(push, entry.encode()) for push, entry in self.writer.pushes]
+        return b"".join(
+            pktline.encode(f"receive push {push} size {len(data)}\n".encode()) + data
+            for push, data in said
+        )
 
     async def _send_parts(
         self, words: list[str], say: Callable[[str], None], writer: asyncio.StreamWriter

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -284,6 +285,30 @@ def conversation(world: World) -> list[Turn]:
     return turns
 
 
+def deflated_log(world: World) -> list[Turn]:
+    """Return how somebody with the first checkpoints is sent the rest of the log, deflated."""
+    caller, mirror = Session(Role.CALLER, 0.0), Session(Role.ANSWERER, 0.0)
+    caller.feed(mirror.send(messages.Ready(messages.VERSION, NODE_ID)))
+    rest = world.pushes[-2:]
+    head, base = rest[-1][0], world.pushes[-3][0]
+    said = [(messages.ReceivePush(push_id, len(p.encode())), p.encode()) for push_id, p in rest]
+    # Stored blocks, since how well anything else is deflated is up to the zlib at hand.
+    inner = [pktline.encode(message.encode()) + data for message, data in said]
+    stream = zlib.compress(b"".join(inner), 0)
+    asked = caller.send(messages.FetchLog(head, base, deflated=True))
+    mirror.feed(asked)
+    given = mirror.send(messages.ReceiveLog(head, len(stream)))
+    found = caller.feed(given + stream)
+    assert len(found) == len(rest)
+    end = mirror.send(messages.EndLog(head))
+    caller.feed(end)
+    return [
+        Turn(Role.CALLER, asked),
+        Turn(Role.ANSWERER, given, stream, f"a stream of {sum(map(len, inner))} bytes as they are"),
+        Turn(Role.ANSWERER, end),
+    ]
+
+
 ARROWS = {Role.CALLER: "->", Role.ANSWERER: "<-"}
 
 
@@ -345,6 +370,7 @@ def examples(world: World) -> dict[str, str]:
         "mirror-notify": packets(notice.encode_packets()),
         "mirror-notify-answer": packets(pktline.encode(encode_answer(1800))),
         "mirror-sync": transcript(conversation(world)),
+        "mirror-sync-deflated": transcript(deflated_log(world)),
     }
     for number, reel in enumerate(world.reels, 1):
         found[f"plan-{number}"] = reel.plan.decode().replace("\n", "$\n")

@@ -97,6 +97,9 @@ def _mirrorsync() -> dict[str, str]:
         "push objects in the answers to `fetch log` that are open together": (
             _power(limits.MAX_LOG_ENTRIES)
         ),
+        "piece of a deflated log; bytes by which one may be longer than what it holds": (
+            f"{_kib(limits.MAX_LOG_PIECE)}; {_kib(limits.MAX_LOG_PADDING)}"
+        ),
         "silence before an `alive` line is due": f"{limits.KEEPALIVE_SECONDS:,.0f} s",
         "silence after which the other end is given up": f"{limits.IDLE_SECONDS:,.0f} s",
         "message of a WebSocket, all its frames": _kib(websocket.MAX_MESSAGE),

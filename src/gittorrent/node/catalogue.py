@@ -34,6 +34,7 @@ from gittorrent.node.rounds import next_round
 from gittorrent.repository.carried import CACHE, Carried, object_format_of
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.readers_file import readers_here
+from gittorrent.transfer.deflated_logs import KeptLogs
 from gittorrent.transfer.off_loop import SlowError, Threads
 from gittorrent.transfer.repository_content import RepositoryContent
 
@@ -150,6 +151,7 @@ class Catalogue:
     ) -> None:
         repositories = list(repositories)
         self.threads = Threads() if threads is None else threads
+        self._kept_logs = KeptLogs()
         self._looking = self.threads.executor()
         self._change = asyncio.Lock()
         self._looked = asyncio.Event()
@@ -195,7 +197,7 @@ class Catalogue:
     def _make(self, carried: Carried) -> Served:
         executors = (self.threads.executor(), self.threads.executor())
         # The files first: should one be replaced in between, that is seen at the next request.
-        info, content = carried.info, RepositoryContent(carried)
+        info, content = carried.info, RepositoryContent(carried, kept_logs=self._kept_logs)
         seen = _files_of(carried, info.repository_id)
         readers = readers_here(carried.layout, info.repository_id)
         return Served(carried.info, carried, content, *executors, seen, readers)

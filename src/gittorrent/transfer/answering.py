@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from gittorrent.ids import ManifestId
 from gittorrent.reel.pack import FilePiece
+from gittorrent.transfer.deflated_logs import EntryGoneError
 from gittorrent.wire.messages import (
     EndLog,
     EndWant,
@@ -29,6 +30,7 @@ from gittorrent.wire.messages import (
     MissingPack,
     MissingParts,
     MissingPush,
+    ReceiveLog,
     ReceiveManifest,
     ReceivePack,
     ReceivePart,
@@ -56,6 +58,9 @@ Show: TypeAlias = "Callable[[HaveBundle, int], HaveBundle]"
 
 QUESTION_BYTES = 1 << 10
 """Bytes that a question costs until it is answered, with what its answer is made with."""
+
+DEFLATING_BYTES = 320 << 10
+"""Bytes that a log which is being deflated takes besides: zlib's state, and a piece of it."""
 
 KNOWN_SECONDS = 10.0
 """Time for which a pack that was found is taken to be there still; sending notices if it is not."""
@@ -113,11 +118,14 @@ class Answer:
         self._ahead_bytes = 0
         self._content = content
         self._steps: Iterator[Step] | None = None
+        self._is_begun = False  # and not all of it made
 
     @property
     def held(self) -> int:
         """Bytes in memory for it."""
-        return QUESTION_BYTES + self._ahead_bytes
+        is_deflating = isinstance(self.question, FetchLog) and self.question.deflated
+        made_with = DEFLATING_BYTES if is_deflating and self._is_begun else 0
+        return QUESTION_BYTES + self._ahead_bytes + made_with
 
     async def next_step(self) -> Step | None:
         """Return the next step, None when the question is answered.
@@ -156,7 +164,9 @@ class Answer:
     def _next(self) -> Step | None:
         if self._steps is None:
             self._steps = self._make(self._content)
-        return next(self._steps, None)
+        step = next(self._steps, None)
+        self._is_begun = step is not None
+        return step
 
     def _read_some(self) -> list[Step | None]:
         """Make some steps, in a thread; None stands for the end."""
@@ -224,6 +234,9 @@ class Answer:
             yield from self._parts(question, content.pack(question.manifest))
 
     def _log(self, question: FetchLog, content: ContentSource) -> Iterator[Step]:
+        if question.deflated:
+            yield from self._deflated_log(question, content)
+            return
         ids = content.log_entries(question)
         for push in ids or ():
             data = content.push(push)
@@ -232,6 +245,15 @@ class Answer:
                 break
             yield Step(ReceivePush(push, len(data)), data)
         yield Step(MissingLog(question.head) if ids is None else EndLog(question.head))
+
+    def _deflated_log(self, question: FetchLog, content: ContentSource) -> Iterator[Step]:
+        pieces = content.deflated_log(question)
+        try:
+            for piece in pieces or ():
+                yield Step(ReceiveLog(question.head, len(piece)), piece)
+        except EntryGoneError:
+            pieces = None
+        yield Step(MissingLog(question.head) if pieces is None else EndLog(question.head))
 
     def _parts(self, question: FetchParts, pack: ServedPack | None) -> Iterator[Step]:
         for index in question.indices:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from gittorrent.ids import ManifestId, PushId
@@ -61,6 +61,13 @@ class ContentSource(Protocol):
         """Return the ids of the entries asked for, each after those it names; None if not here."""
         ...
 
+    def deflated_log(self, question: FetchLog) -> Iterable[bytes] | None:
+        """Return the pieces of the stream of these entries; None if they are not here.
+
+        They are made while they are asked for, and raise EntryGoneError if an entry is damaged.
+        """
+        ...
+
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return the reels that help from the reel's start to its end."""
         ...
@@ -96,6 +103,11 @@ class EmptyContentSource:
         return None
 
     def log_entries(self, question: FetchLog) -> Sequence[PushId] | None:
+        """Have no log."""
+        del question
+        return None
+
+    def deflated_log(self, question: FetchLog) -> Iterable[bytes] | None:
         """Have no log."""
         del question
         return None

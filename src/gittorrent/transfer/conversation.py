@@ -248,6 +248,7 @@ class Conversation:
         """Read once; a socket that always has more does not keep others from their turn."""
         if self._over.done():
             return
+        was_inflating = self.session.is_inflating
         try:
             wait = self._read_once()
         except Exception as error:
@@ -258,13 +259,26 @@ class Conversation:
         elif wait > 0:
             self._channel.stop_reading()
             self._loop.call_later(wait, self._read_on)
+        elif self.session.is_inflating:
+            # There is more to be had without reading; others have their turn in between.
+            self._channel.stop_reading()
+            self._loop.call_soon(self._read_on)
+        elif was_inflating:
+            self._read_on()
 
     def _read_on(self) -> None:
-        if not self._over.done() and not self.is_paused:
+        if self._over.done() or self.is_paused:
+            return
+        if self.session.is_inflating:
+            self._on_readable()
+        else:
             self._channel.read_with(self._on_readable)
 
     def _read_once(self) -> float:
         """Take in what is there; returns the seconds for which nothing more may be read."""
+        if self.session.is_inflating:
+            self._take_in(self.session.go_on())
+            return 0.0
         space = self.session.writable()
         if self._intake is not None and self._intake.rate is not None:
             space = space[: self._intake.chunk]
@@ -279,13 +293,16 @@ class Conversation:
         self._channel.note_received(count, self._loop.time())
         self._stir()
         wait = 0.0 if self._intake is None else self._intake.reserve(count)
-        self._handle(self.session.received(count))
+        self._take_in(self.session.received(count))
+        self._let_gather()
+        return wait
+
+    def _take_in(self, events: list[Event]) -> None:
+        self._handle(events)
         self._note_announced()
         self._note_held()
         if self._unsolicited_limit.is_over(self.session.unasked, self._loop.time()):
             raise SessionError("unsolicited-message limit exceeded")
-        self._let_gather()
-        return wait
 
     def _note_held(self) -> None:
         """Tell the channel what is in memory here: what it sends just now it knows itself."""
@@ -297,7 +314,7 @@ class Conversation:
     def _note_announced(self) -> None:
         """Tell of a message that begins or ends to be on its way."""
         within = self.session.receiving
-        size = 0 if within is None else within.message.size
+        size = self.session.entry_size + (0 if within is None else within.message.size)
         if size != self._announced:
             self._announced = size
             self._handlers.on_announced(size)

@@ -12,10 +12,11 @@ from msgspec import Struct
 from gittorrent.push.log_range import entries_after
 from gittorrent.reel.pack import view_of
 from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
+from gittorrent.transfer.deflated_logs import deflated
 from gittorrent.wire.messages import ALL, HaveBundle, HaveCheckpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.push.log import VerifiedLog
@@ -98,6 +99,11 @@ class PartialContent(EmptyContentSource):
         unshown = {push.id for push in log.unjudged}
         found = entries_after(log.records, question.base, short=True, unshown=unshown)
         return [record.id for record in found]
+
+    def deflated_log(self, question: FetchLog) -> Iterable[bytes] | None:
+        """Return the same as a stream."""
+        ids = self.log_entries(question)
+        return None if ids is None else deflated(ids, self.push)
 
     def offers(self, reel: ReelName) -> Sequence[HaveBundle]:
         """Return what there is of every pack and index on its way, were it nothing yet."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gittorrent.transfer.client_timeouts import Allowance
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
@@ -128,7 +128,7 @@ class Questions:
     async def fetch_log(self, question: FetchLog, admit: Admit) -> None:
         """Hand the push objects over that are asked for, each after those that it names."""
         log = self._log = _Log(self._loop.create_future(), [])
-        self._conversation.say(question)
+        self._conversation.say(structs.replace(question, deflated=True))
         try:
             await self._take_log(log, admit)
         except NotThereError:

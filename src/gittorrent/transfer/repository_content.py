@@ -10,11 +10,13 @@ executor of its repository (`Served.reading`).
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from gittorrent.durable import file_state
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.git import history
@@ -29,6 +31,7 @@ from gittorrent.repository.carried import CLONE, MIRROR, ORIGIN
 from gittorrent.repository.completeness import without_objects
 from gittorrent.repository.push_packs import PushPacks
 from gittorrent.transfer.content_source import ServedPack
+from gittorrent.transfer.deflated_logs import KeptLogs, deflated
 from gittorrent.transfer.static_files import index_of_pushes
 from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH, MAX_TAGS_BYTES
 from gittorrent.wire.messages import ALL, FetchLog, HaveBundle, HaveCheckpoint
@@ -36,7 +39,7 @@ from gittorrent.wire.mirrorlist import NONE_UNTAKEN, Untaken
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from gittorrent.ids import ManifestId, PushId, RefName
@@ -74,10 +77,17 @@ class RepositoryContent:
     Args:
         carried: the repository.
         clock: seconds since 1970.
+        kept_logs: where answers are kept that may be asked for again.
     """
 
-    def __init__(self, carried: Carried, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        carried: Carried,
+        clock: Callable[[], float] = time.time,
+        kept_logs: KeptLogs | None = None,
+    ) -> None:
         self.carried = carried
+        self._kept_logs = KeptLogs(0) if kept_logs is None else kept_logs
         self._repository = carried.info.repository_id
         self._clock = clock
         self._log: _Remembered[_KnownLog] = _Remembered(clock)
@@ -295,6 +305,18 @@ class RepositoryContent:
         """Return the ids of the entries asked for, each after those it names; None if not here."""
         found = self._entries(question)
         return None if found is None else [record.id for record in found]
+
+    def deflated_log(self, question: FetchLog) -> Iterable[bytes] | None:
+        """Return these entries as a stream, which others may have asked for before."""
+        ids = self.log_entries(question)
+        if ids is None:
+            return None
+        digest = hashlib.sha256("".join(ids).encode("ascii")).digest()
+        # Another copy of a push, with further certificates, is a new file.
+        layout = self.carried.layout
+        files = file_state(layout.pushes), file_state(layout.push_packs)
+        key = (self._repository, self._log.seen, files, digest)
+        return self._kept_logs.given(key, lambda: deflated(ids, self.push))
 
     def _entries(self, question: FetchLog) -> Sequence[Record] | None:
         known = self._known()

@@ -164,6 +164,14 @@ LONG_LINE = 1 * KIB
 MAX_LOG_ENTRIES = 2**20
 """Push objects sent for the ``fetch log`` requests open together: a push a minute for two years."""
 
+MAX_LOG_PIECE = 64 * KIB
+"""Bytes of a deflated log that come together: deflate makes 64 MiB of them at most, of which little
+is held at a time, and some 256 KiB of an honest log."""
+
+MAX_LOG_PADDING = 64 * KIB
+"""Bytes by which a deflated log may be longer than what it holds, in all: what cannot be deflated
+grows by a few for each piece, and a stream can be made to hold nothing."""
+
 FIRST_LINE_BUFFER = 4096
 """Bytes set aside for lines in each conversation, idle ones too; most lines have some hundred."""
 

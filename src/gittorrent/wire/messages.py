@@ -39,6 +39,11 @@ from gittorrent.wire.live import (
     parse_send_pushes,
     parse_sent_push,
 )
+from gittorrent.wire.log_lines import EndLog as EndLog
+from gittorrent.wire.log_lines import FetchLog as FetchLog
+from gittorrent.wire.log_lines import MissingLog as MissingLog
+from gittorrent.wire.log_lines import ReceiveLog as ReceiveLog
+from gittorrent.wire.log_lines import parse_fetch_log, parse_receive_log
 from gittorrent.wire.mirrorlist import MirrorEntry
 from gittorrent.wire.parts import CancelParts as CancelParts
 from gittorrent.wire.parts import FetchParts as FetchParts
@@ -127,35 +132,6 @@ class ReceivePush(Struct, frozen=True):
         return encode_words("receive push", self.push, "size", self.size)
 
 
-class FetchLog(Struct, frozen=True):
-    """Asks for the entries of a log that holds ``head`` and that are not in the past of ``base``.
-
-    Answered, each after those that it names, by a ReceivePush for each entry and then EndLog; or
-    by MissingLog where ``head`` is not here. ``short``: without what clones have no use for.
-    """
-
-    head: PushId
-    base: PushId | None = None
-    short: bool = False
-
-    def encode(self) -> bytes:
-        return encode_words(
-            "fetch log",
-            self.head,
-            *(() if self.base is None else ("from", self.base)),
-            *(("short",) if self.short else ()),
-        )
-
-
-class EndLog(Struct, frozen=True):
-    """Ends the answer to FetchLog."""
-
-    head: PushId
-
-    def encode(self) -> bytes:
-        return encode_words("end log", self.head)
-
-
 class WantBundle(Struct, frozen=True):
     """Asks who has a reel; answered by any number of HaveBundle and then EndWant.
 
@@ -228,15 +204,6 @@ class MissingPush(Struct, frozen=True):
         return encode_words("missing push", self.push)
 
 
-class MissingLog(Struct, frozen=True):
-    """Answers FetchLog: its head is not here; no offence. Entries sent before stay valid."""
-
-    head: PushId
-
-    def encode(self) -> bytes:
-        return encode_words("missing log", self.head)
-
-
 class MissingManifest(Struct, frozen=True):
     """Answers FetchManifest: it is not here; no offence."""
 
@@ -278,12 +245,12 @@ Question = FetchPush | FetchPack | FetchLog | WantBundle | FetchManifest | Fetch
 """Messages that call for an answer."""
 
 Answer = (
-    ReceivePush | ReceivePack | EndLog | EndWant | ReceiveManifest | ReceivePart
+    ReceivePush | ReceiveLog | ReceivePack | EndLog | EndWant | ReceiveManifest | ReceivePart
     | MissingPush | MissingPack | MissingLog | MissingManifest | MissingParts
 )  # fmt: skip
 """Messages that are an offence unless they were asked for."""
 
-Announcement = ReceivePush | ReceivePack | ReceiveManifest | ReceivePart | SentPush
+Announcement = ReceivePush | ReceiveLog | ReceivePack | ReceiveManifest | ReceivePart | SentPush
 """Messages that raw bytes follow."""
 
 News = HavePush | HaveCheckpoint | FreshLine | SendPushes | SentPush
@@ -337,14 +304,6 @@ def _have_bundle(words: Words, shape: Shape = WHOLE) -> HaveBundle:
     return HaveBundle(reel, manifest, size, parts, shape)
 
 
-def _fetch_log(words: Words) -> FetchLog:
-    head = words.push_id()
-    base = words.push_id() if words.optional("from") else None
-    if base is not None and len(base) != len(head):
-        raise MessageError("log between ids of unlike formats")
-    return FetchLog(head, base, words.optional("short"))
-
-
 def _ready(words: Words) -> Ready:
     return Ready(words.number("version", 1, MAX_VERSION), words.node_id())
 
@@ -367,10 +326,11 @@ _PARSERS: dict[tuple[str, str], Callable[[Words], Message | None]] = {
     ("end", "want"): lambda w: EndWant(_reel(w)),
     ("end", "log"): lambda w: EndLog(w.push_id()),
     ("fetch", "push"): lambda w: FetchPush(w.push_id()),
-    ("fetch", "log"): _fetch_log,
+    ("fetch", "log"): parse_fetch_log,
     ("fetch", "manifest"): lambda w: FetchManifest(w.manifest_id()),
     ("fetch", "bundle"): lambda w: FetchParts(*parse_run(w)),
     ("cancel", "bundle"): lambda w: CancelParts(*parse_run(w)),
+    ("receive", "log"): parse_receive_log,
     ("receive", "push"): lambda w: ReceivePush(w.push_id(), w.size(MAX_PUSH_BYTES)),
     ("receive", "manifest"): lambda w: ReceiveManifest(w.manifest_id(), w.size(MAX_MANIFEST_BYTES)),
     ("receive", "bundle"): parse_receive_part,

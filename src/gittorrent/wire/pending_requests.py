@@ -41,6 +41,7 @@ from gittorrent.wire.messages import (
     MissingPush,
     PartRun,
     Question,
+    ReceiveLog,
     ReceiveManifest,
     ReceivePack,
     ReceivePart,
@@ -220,6 +221,7 @@ class PendingRequests:
         self._most: dict[Question, int] = {}
         self._parts = _PendingParts()
         self._logs: Counter[PushId] = Counter()
+        self._deflated: set[PushId] = set()
         self._log_entries = 0
         self._late = _Late()
 
@@ -266,6 +268,8 @@ class PendingRequests:
             self._parts.ask(question, shape)
         elif isinstance(question, FetchLog):
             self._logs[question.head] += 1
+            if question.deflated:
+                self._deflated.add(question.head)
         else:
             if isinstance(question, WantBundle):
                 question = WantBundle(question.reel)  # its end says no more
@@ -282,6 +286,11 @@ class PendingRequests:
         match message:
             case ReceivePush():
                 self._receive_push(message)
+            case ReceiveLog():
+                if message.head not in self._deflated:
+                    raise PendingRequestError(
+                        f"deflated log of {message.head}, which was not asked"
+                    )
             case MissingPush():
                 self._settle(FetchPush(message.push))
             case ReceivePack():
@@ -344,6 +353,7 @@ class PendingRequests:
         self._logs[head] -= 1
         if not self._logs[head]:
             del self._logs[head]
+            self._deflated.discard(head)
         self._open -= 1
         if not self._logs:
             self._log_entries = 0

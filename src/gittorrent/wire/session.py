@@ -1,15 +1,18 @@
 """The conversation of ``mirror-sync`` as a machine: bytes and time in, events and bytes out.
 
 For the node, which moves the bytes; pure. The same class serves both ends, since both may ask.
-Tracks the unread bytes of at most one packet, the payload being received, the open questions of
-either end (`PendingRequests`), and when each end was last heard.
+Tracks the unread bytes of at most one packet, the payload being received, logs that come deflated
+(`LogInflater`), the open questions of either end (`PendingRequests`), and when each end was last
+heard.
 
 States: *opening* until the first known message of the peer, which for the caller must be
 ``ready``; *open*; *closed* after a ``bye`` either way, an ``ERR``, a fault or a timeout. What
 arrives when closed is dropped.
 
 Rules: an announced payload is let in only if it was asked for, and its size is checked before
-memory is set aside; then it is received straight into its own buffer. A fault raises SessionError,
+memory is set aside; then it is received straight into its own buffer. A log that comes deflated is
+inflated a little at a time, and its entries are told of as if they had come as they are; while
+there is more to inflate (`is_inflating`), nothing further is received. A fault raises SessionError,
 whose text is fit for ``bye``. Time comes by ``tick``; silence is reckoned from the first tick after
 the last byte. Must not know sockets, repositories, or whether a payload is true.
 Source: docs/protocol/mirrorsync.md, mirror-sync.
@@ -17,13 +20,15 @@ Source: docs/protocol/mirrorsync.md, mirror-sync.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError, ProtocolError
-from gittorrent.ids import ManifestId
+from gittorrent.ids import ManifestId, PushId
 from gittorrent.wire import limits, pktline
 from gittorrent.wire.fields import (
     MessageError,
@@ -39,6 +44,7 @@ from gittorrent.wire.intake import MessageTimeout as MessageTimeout
 from gittorrent.wire.intake import Payload
 from gittorrent.wire.intake import Receiving as Receiving
 from gittorrent.wire.intake import Refused as Refused
+from gittorrent.wire.log_stream import LogInflater
 from gittorrent.wire.messages import (
     ALIVE_LINE,
     VERSION,
@@ -46,10 +52,13 @@ from gittorrent.wire.messages import (
     Answer,
     Bye,
     CancelParts,
+    EndLog,
     FetchParts,
     Message,
+    MissingLog,
     Question,
     Ready,
+    ReceiveLog,
     ReceivePart,
     SendPushes,
     SentPush,
@@ -58,6 +67,9 @@ from gittorrent.wire.messages import (
 )
 from gittorrent.wire.pending_requests import PendingRequestError, PendingRequests
 from gittorrent.wire.reelname import PackShape, ReelName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Role(Enum):
@@ -106,6 +118,8 @@ class Session:
         self._start = 0
         self._end = 0
         self._payload: Payload | None = None
+        self._logs: dict[PushId, LogInflater] = {}
+        self._inflating: LogInflater | None = None
         self._spoke_first = False
         self._heard_first = False
         self._closed = False
@@ -116,6 +130,7 @@ class Session:
         self._heard_at = self._sent_at = now
         self._heard = self._sent = False
         self._message_since: float | None = None
+        self._entry_since: tuple[int, float] | None = None
 
     @property
     def closed(self) -> bool:
@@ -130,7 +145,8 @@ class Session:
     @property
     def held(self) -> int:
         """Bytes in memory for what the peer sent, as far as an idle session does without them."""
-        return len(self._buffer) - limits.FIRST_LINE_BUFFER + self._to_answer.held
+        logs = sum(log.held for log in self._logs.values())
+        return len(self._buffer) - limits.FIRST_LINE_BUFFER + self._to_answer.held + logs
 
     @property
     def room(self) -> int:
@@ -156,6 +172,16 @@ class Session:
         """The payload on its way, for measuring a slow but flowing peer."""
         payload = self._payload
         return None if payload is None else Receiving(payload.message, payload.received)
+
+    @property
+    def entry_size(self) -> int:
+        """How many bytes the push objects will have that come deflated and are not whole yet."""
+        return sum(log.entry_size for log in self._logs.values())
+
+    @property
+    def is_inflating(self) -> bool:
+        """Whether `go_on` is due before more is received."""
+        return self._inflating is not None
 
     # Intake
 
@@ -193,35 +219,60 @@ class Session:
             return []
         self._heard = True
         events: list[Event] = []
-        try:
+        with self._judging(events):
             if self._payload is not None:
                 self._payload.received += n
                 self._finish_payload(events)
             else:
                 self._end += n
-            while self._payload is None and not self._closed:
-                line = self._next_line()
-                if line is None:
-                    break
-                self._handle(line, events)
+            self._take_lines(events)
+        return events
+
+    def go_on(self) -> list[Event]:
+        """Inflate some more of what was received, and return what it means, as ``received`` does.
+
+        While nobody calls this, what a log inflates to takes no memory.
+        """
+        events: list[Event] = []
+        with self._judging(events):
+            self._inflate(events)
+            self._take_lines(events)
+        return events
+
+    @contextlib.contextmanager
+    def _judging(self, events: list[Event]) -> Iterator[None]:
+        """Let what breaks the protocol end the conversation, after the events before that."""
+        try:
+            yield
         except (pktline.PktLineError, MessageError, PendingRequestError) as error:
             raise self._fault(str(error), events) from error
-        return events
+
+    def _take_lines(self, events: list[Event]) -> None:
+        while self._payload is None and self._inflating is None and not self._closed:
+            line = self._next_line()
+            if line is None:
+                return
+            self._handle(line, events)
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Take in bytes that were received elsewhere; like ``received``, but copies them."""
         events: list[Event] = []
         view = memoryview(data)
-        while len(view) and not self._closed:
-            room = self.writable()
-            n = min(len(room), len(view))
-            room[:n] = view[:n]
-            view = view[n:]
-            try:
+        try:
+            while not self._closed:
+                if self.is_inflating:
+                    events += self.go_on()
+                    continue
+                if not view:
+                    break
+                room = self.writable()
+                n = min(len(room), len(view))
+                room[:n] = view[:n]
+                view = view[n:]
                 events += self.received(n)
-            except SessionError as error:
-                error.events = (*events, *error.events)
-                raise
+        except SessionError as error:
+            error.events = (*events, *error.events)
+            raise
         return events
 
     def end_of_stream(self) -> None:
@@ -232,7 +283,12 @@ class Session:
 
     @property
     def is_mid_message(self) -> bool:
-        return self._payload is not None or self._end > self._start
+        """Whether a message, or an entry of a log, is not whole yet."""
+        return self._payload is not None or self._end > self._start or self._is_mid_entry
+
+    @property
+    def _is_mid_entry(self) -> bool:
+        return any(log.is_mid_entry for log in self._logs.values())
 
     def _fault(self, reason: str, events: list[Event]) -> SessionError:
         self._close()
@@ -243,6 +299,8 @@ class Session:
     def _close(self) -> None:
         self._closed = True
         self._payload = None
+        self._inflating = None
+        self._logs.clear()
 
     def _next_line(self) -> bytes | None:
         """Take the next whole packet out of the buffer; None if there is none yet."""
@@ -280,6 +338,8 @@ class Session:
             self._to_answer.cancel(message)
         elif isinstance(message, Answer):
             self._asked.answer(message)
+            if isinstance(message, EndLog | MissingLog):
+                self._end_log(message)
         elif isinstance(message, SentPush):
             self._check_sent(message)
         elif isinstance(message, SendPushes):
@@ -320,11 +380,33 @@ class Session:
         self._finish_payload(events)
 
     def _finish_payload(self, events: list[Event]) -> None:
-        if self._payload is not None and self._payload.complete:
-            events.append(self._payload.event())
-            self._answered += self._payload.received
-            self._payload = None
-            self._message_since = None
+        payload = self._payload
+        if payload is None or not payload.complete:
+            return
+        self._answered += payload.received
+        self._payload = None
+        self._message_since = None
+        event = payload.event()
+        if isinstance(event.message, ReceiveLog):
+            self._inflating = self._logs.setdefault(event.message.head, LogInflater())
+            self._inflating.feed(event.payload or b"")
+            self._inflate(events)
+        else:
+            events.append(event)
+
+    def _inflate(self, events: list[Event]) -> None:
+        """Inflate a little of the piece of a log that is at hand."""
+        log = self._inflating
+        if log is not None:
+            events += log.read(self._asked.answer)
+            if not log.is_busy:
+                self._inflating = None
+
+    def _end_log(self, message: EndLog | MissingLog) -> None:
+        """See to it that a log that came deflated is whole, unless it is said not to be."""
+        log = self._logs.pop(message.head, None)
+        if log is not None and isinstance(message, EndLog):
+            log.end()
 
     # Output
 
@@ -401,8 +483,9 @@ class Session:
             self._heard_at + self._timeouts.idle,
             self._sent_at + self._timeouts.keepalive,
         ]
-        if self._message_since is not None:
-            deadlines.append(self._message_since + self._timeouts.message)
+        for since in (self._message_since, self._entry_since and self._entry_since[1]):
+            if since is not None:
+                deadlines.append(since + self._timeouts.message)
         return min(deadlines)
 
     def tick(self, now: float) -> list[Event]:
@@ -413,19 +496,29 @@ class Session:
             self._heard_at, self._heard = now, False
         if self._sent:
             self._sent_at, self._sent = now, False
-        if self.is_mid_message and self._message_since is None:
+        if (self._payload is not None or self._end > self._start) and self._message_since is None:
             self._message_since = now
         if now - self._heard_at >= self._timeouts.idle:
             self._close()
             return [IdleTimeout(now - self._heard_at)]
-        since = self._message_since
-        if since is not None and now - since >= self._timeouts.message:
-            self._close()
-            return [MessageTimeout(now - since)]
+        for since in (self._message_since, self._entry_under_way_since(now)):
+            if since is not None and now - since >= self._timeouts.message:
+                self._close()
+                return [MessageTimeout(now - since)]
         if now - self._sent_at >= self._timeouts.keepalive:
             self._sent_at = now
             return [KeepAliveDue(pktline.encode(ALIVE_LINE))]
         return []
+
+    def _entry_under_way_since(self, now: float) -> float | None:
+        """Return when an entry was first seen on its way since the last one was whole."""
+        if not self._is_mid_entry:
+            self._entry_since = None
+            return None
+        finished = sum(log.finished for log in self._logs.values())
+        if self._entry_since is None or self._entry_since[0] != finished:
+            self._entry_since = (finished, now)
+        return self._entry_since[1]
 
 
 def farewell(reason: str) -> bytes:

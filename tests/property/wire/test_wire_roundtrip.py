@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from itertools import pairwise
 
 from hypothesis import given
@@ -33,6 +34,7 @@ from gittorrent.wire.messages import (
     MissingParts,
     MissingPush,
     Ready,
+    ReceiveLog,
     ReceiveManifest,
     ReceivePack,
     ReceivePart,
@@ -93,6 +95,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(ReceivePush, push_ids, _size(limits.MAX_PUSH_BYTES)),
     st.builds(FetchLog, push_ids),
     pairs.map(lambda pair: FetchLog(*pair)),
+    st.builds(FetchLog, push_ids, st.none(), st.booleans(), st.booleans()),
+    st.builds(ReceiveLog, push_ids, _size(limits.MAX_LOG_PIECE)),
     st.builds(EndLog, push_ids),
     st.builds(WantBundle, reels),
     st.builds(HaveBundle, reels, manifests, _size(limits.MAX_PACK_BYTES), st.just(ALL) | bits),
@@ -216,10 +220,18 @@ ANSWERS: list[tuple[Message, bytes]] = [
 ]
 
 
+LOG = zlib.compress(
+    b"".join(pktline.encode(ReceivePush(P, n).encode()) + b"e" * n for n in (1, 70, 5000))
+)
+DEFLATED: list[tuple[Message, bytes]] = [
+    (ReceiveLog(P, len(piece)), piece) for piece in (LOG[:9], LOG[9:40], LOG[40:])
+]
+
+
 def _asked() -> Session:
     session = Session(Role.CALLER, 0.0)
     session.send(FetchPush(P))
-    session.send(FetchLog(P))
+    session.send(FetchLog(P, deflated=True))
     session.send(WantBundle(REEL))
     session.send(FetchManifest(M))
     session.send(FetchParts(REEL, M, 0, 2, 3), shape=PackShape(10, 4))
@@ -247,6 +259,18 @@ def test_chunking_never_changes_a_conversation(
     stream += b"".join(pktline.encode(m.encode()) + payload for m, payload in said) + rubbish
     cuts = list(range(len(stream))) if byte_by_byte else cuts
     assert _converse(_chunks(stream, cuts)) == _converse([stream])
+
+
+@given(cut_lists)
+def test_chunking_never_changes_a_deflated_log(cuts: list[int]) -> None:
+    said: list[tuple[Message, bytes]] = [*DEFLATED, (EndLog(P), b"")]
+    stream = pktline.encode(Ready(1, "n").encode())
+    stream += b"".join(pktline.encode(m.encode()) + payload for m, payload in said)
+    events, error, _ = whole = _converse([stream])
+    assert error is None
+    sizes = [len(e.payload) for e in events if isinstance(e, MessageReceived) and e.payload]
+    assert sizes == [1, 70, 5000]
+    assert _converse(_chunks(stream, cuts)) == whole
 
 
 @given(st.permutations(ANSWERS[:7]), cut_lists)

@@ -25,11 +25,11 @@ from gittorrent.transfer.log_intake import DatedAheadError, LogIntake
 from gittorrent.transfer.mirror import LogEntry, NotThereError
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_content import PartialContent
-from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES
+from gittorrent.transfer.questions import BATCH_BYTES, ENTRY_BYTES, HELD_BYTES
 from gittorrent.wire.messages import FetchLog
 from support.logs import KEEPER, MAIN, Numbered, Writer, oid, push_id, signed
 from support.signing import TestSigner
-from support.starving import JUNK_ID, Manner, Starver, Step, junk_of
+from support.starving import JUNK_ENTRIES, JUNK_ID, Manner, Starver, Step, junk_of
 
 URL = "git://m.example/x"
 
@@ -274,11 +274,15 @@ def test_what_the_chain_goes_on_without_is_taken_whatever_its_date(
     assert not log.lacking
 
 
-@pytest.mark.parametrize("scheme", ["git", "http"])
-def test_a_log_of_junk_costs_an_entry(writer: Writer, store: LogStore, scheme: str) -> None:
+@pytest.mark.parametrize(("scheme", "deflates"), [("git", False), ("git", True), ("http", False)])
+def test_a_log_of_junk_costs_an_entry(
+    writer: Writer, store: LogStore, scheme: str, deflates: bool
+) -> None:
+    """A deflated one is a bomb: 16 entries of 8 MiB in 128 KiB."""
     size = 8 << 20
     log = writer.log()
-    starver = Starver(writer, Step.JUNK, Manner.SILENT, scheme, junk=junk_of(writer, size))
+    junk = junk_of(writer, size)
+    starver = Starver(writer, Step.JUNK, Manner.SILENT, scheme, junk=junk, deflates=deflates)
 
     sent = []
 
@@ -286,6 +290,9 @@ def test_a_log_of_junk_costs_an_entry(writer: Writer, store: LogStore, scheme: s
         exchange = ConversationContext("tester", PartialContent(), Limits())
         async with starver.open():
             mirror = await open_mirror(starver.endpoint, exchange)
+            if deflates:
+                starver.made()
+                tracemalloc.reset_peak()
             try:
                 log_intake = intake(log, store, writer.repository)
                 question = FetchLog(JUNK_ID, writer.head)
@@ -305,6 +312,41 @@ def test_a_log_of_junk_costs_an_entry(writer: Writer, store: LogStore, scheme: s
     assert peak < 7 * size
     assert sent[0] <= 4 * len(starver.junk)
     assert log.head == writer.head
+
+
+def test_a_bomb_is_inflated_as_it_is_verified(writer: Writer) -> None:
+    """However long verifying takes, what comes out of a stream waits deflated."""
+    size = BATCH_BYTES
+    starver = Starver(writer, Step.JUNK, Manner.SILENT, "git", junk=b"x" * size, deflates=True)
+    held: list[int] = []
+
+    async def work() -> None:
+        async with starver.open():
+            mirror = await open_mirror(
+                starver.endpoint, ConversationContext("t", PartialContent(), Limits())
+            )
+
+            async def admit(batch: Sequence[LogEntry]) -> None:
+                before = -1
+                while (now := tracemalloc.get_traced_memory()[0]) != before:
+                    before = now
+                    for _ in range(100):
+                        await asyncio.sleep(0)
+                held.append(now)
+
+            try:
+                await mirror.fetch_log(FetchLog(JUNK_ID), lambda _push: False, admit)
+            finally:
+                await mirror.close()
+
+    starver.made()
+    tracemalloc.start()
+    try:
+        asyncio.run(work())
+    finally:
+        tracemalloc.stop()
+    assert len(held) >= 3
+    assert max(held) < 2 * HELD_BYTES < JUNK_ENTRIES * size
 
 
 def test_no_more_than_a_few_batches_are_read_ahead(writer: Writer) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,19 @@ from msgspec.structs import replace
 from gittorrent.ids import ManifestId, Oid, PushId, RefName
 from gittorrent.repository.carried import CLONE, Carried
 from gittorrent.signing.keys import Signer
+from gittorrent.transfer.answering import Answer
+from gittorrent.transfer.deflated_logs import KeptLogs
 from gittorrent.transfer.repository_content import CATCHING_UP_SECONDS, RepositoryContent
+from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAG_DEPTH
-from gittorrent.wire.messages import ALL, FetchLog, HaveCheckpoint
+from gittorrent.wire.messages import (
+    ALL,
+    FetchLog,
+    HaveCheckpoint,
+    Message,
+    MissingLog,
+    ReceivePush,
+)
 from gittorrent.wire.mirrorlist import NONE_UNTAKEN, Untaken
 from gittorrent.wire.reelname import ReelName
 from support import gitcmd, nodes
@@ -53,6 +66,96 @@ def test_the_log_is_given_as_it_is_asked_for(grown: Carried) -> None:
     assert lines == [[entries[0], "policy"], *([push, "checkpoint"] for push in ids)]
     kinds = [line.split(b" ")[1] for line in content.log_index(short=False).splitlines()]
     assert [b"policy", b"checkpoint", *[b"certificate", b"checkpoint"] * 3] == kinds
+
+
+def inflated(pieces: Iterable[bytes] | None) -> bytes:
+    assert pieces is not None
+    return zlib.decompress(b"".join(pieces))
+
+
+def as_said(content: RepositoryContent, question: FetchLog) -> bytes:
+    """Return what the answer to a question is where nothing is deflated."""
+    said = b""
+    for push in content.log_entries(question) or ():
+        data = content.push(push)
+        assert data is not None
+        said += pktline.encode(ReceivePush(push, len(data)).encode()) + data
+    return said
+
+
+def test_a_deflated_log_is_the_same(grown: Carried) -> None:
+    content, ids = RepositoryContent(grown), grown.log_store.ids()
+    for base in (None, ids[1], ids[-1]):
+        for short in (True, False):
+            question = FetchLog(ids[-1], base, short, deflated=True)
+            assert inflated(content.deflated_log(question)) == as_said(content, question)
+    assert content.deflated_log(FetchLog(UNKNOWN, deflated=True)) is None
+
+
+def test_a_deflated_log_is_kept_for_others_until_something_changes(
+    grown: Carried, key: Signer
+) -> None:
+    kept = KeptLogs()
+    content, ids = RepositoryContent(grown, kept_logs=kept), grown.log_store.ids()
+    question = FetchLog(ids[-1], short=True, deflated=True)
+    first = inflated(content.deflated_log(question))
+    read: list[PushId] = []
+    content.push = lambda push: read.append(push)  # type: ignore[method-assign]
+    assert inflated(content.deflated_log(question)) == first
+    assert not read
+    del content.push
+    nodes.add_commit(grown.layout.git_dir, "refs/heads/main", "later", b"x\n")
+    nodes.publish(grown.layout.git_dir, key, None)
+    assert len(inflated(content.deflated_log(question))) > len(first)
+
+
+def test_an_entry_that_is_gone_ends_the_log_as_missing(grown: Carried) -> None:
+    content, ids = RepositoryContent(grown), grown.log_store.ids()
+    for push in ids[1:]:
+        grown.layout.push(push).unlink()
+    answer = Answer(FetchLog(ids[-1], deflated=True), content)
+
+    async def steps() -> list[Message]:
+        found = []
+        while (step := await answer.next_step()) is not None:
+            found.append(step.message)
+        return found
+
+    assert asyncio.run(steps()) == [MissingLog(ids[-1])]
+
+
+def test_kept_logs_are_bounded() -> None:
+    kept, made = KeptLogs(100), list[str]()
+
+    def ask(key: str, *sizes: int) -> list[bytes]:
+        def make() -> Iterator[bytes]:
+            made.append(key)
+            yield from (bytes(size) for size in sizes)
+
+        return list(kept.given(key, make))
+
+    for key in "aab":
+        assert ask(key, 20, 20) == [bytes(20)] * 2
+    assert made == ["a", "b"]
+    ask("a")
+    ask("c", 40)
+    assert made == ["a", "b", "c"]
+    ask("a")
+    ask("b", 40)
+    assert made == ["a", "b", "c", "b"], "b was asked for longest ago"
+    ask("large", 60, 60)
+    ask("large", 60, 60)
+    assert made[-2:] == ["large"] * 2
+
+
+def test_readers_that_stop_half_way_hold_no_more_than_is_kept() -> None:
+    kept = KeptLogs(100)
+    begun = [iter(kept.given(n, lambda: iter([bytes(40), bytes(40)]))) for n in range(9)]
+    for pieces in begun:
+        next(pieces)
+    assert kept.gathered <= 100
+    del begun, pieces
+    assert kept.gathered == 0
 
 
 def test_pushes_that_nobody_took_are_told_of_if_they_are_shown(grown: Carried, key: Signer) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -67,6 +68,32 @@ def follow(root: Path, writer: Writer, mirrors: list[Starver]) -> tuple[list[Pus
 def test_a_slow_log_gives_way(tmp_path: Path, writer: Writer, scheme: str) -> None:
     slow = Starver(writer, Step.ENTRY, Manner.SLOW, scheme)
     other = Starver(writer, Step.NEVER, Manner.SILENT, scheme)
+    ids, said = follow(tmp_path, writer, [slow, other])
+    assert ids == [push for push, _ in writer.pushes]
+    assert any("takes long to send its log" in note for note in said)
+
+
+def deflated_size(writer: Writer) -> int:
+    whole = Starver(writer, Step.NEVER, Manner.SILENT, "git")
+    return len(zlib.compress(whole.undeflated()))
+
+
+@pytest.mark.parametrize("deflates", [True, False])
+def test_another_mirror_goes_on_where_a_deflated_log_was_cut_off(
+    tmp_path: Path, writer: Writer, deflates: bool
+) -> None:
+    cut = deflated_size(writer) // 2
+    broken = Starver(writer, Step.NEVER, Manner.SILENT, "git", deflates=True, cut=cut)
+    other = Starver(writer, Step.NEVER, Manner.SILENT, "git", deflates=deflates)
+    ids, said = follow(tmp_path, writer, [broken, other])
+    assert ids == [push for push, _ in writer.pushes]
+    assert (broken.logs, other.logs) == (1, 1)
+    assert any("going on with" in note for note in said)
+
+
+def test_a_deflated_log_that_trickles_gives_way(tmp_path: Path, writer: Writer) -> None:
+    slow = Starver(writer, Step.ENTRY, Manner.SLOW, "git", deflates=True)
+    other = Starver(writer, Step.NEVER, Manner.SILENT, "git", deflates=True)
     ids, said = follow(tmp_path, writer, [slow, other])
     assert ids == [push for push, _ in writer.pushes]
     assert any("takes long to send its log" in note for note in said)

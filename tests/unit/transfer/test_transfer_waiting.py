@@ -102,16 +102,35 @@ def test_a_starved_step_ends(writer: Writer, step: Step, manner: Manner, scheme:
         asyncio.run(bounded())
 
 
+@pytest.mark.parametrize("manner", SLOW)
+def test_a_deflated_log_that_starves_us_ends(writer: Writer, manner: Manner) -> None:
+    async def work() -> None:
+        async with Starver(writer, Step.ENTRY, manner, "git", deflates=True).open() as starver:
+            mirror = await open_mirror(starver.endpoint, exchange())
+            try:
+                async with asyncio.timeout(ENOUGH):
+                    await ask(mirror, Step.ENTRY, writer)
+            finally:
+                await mirror.close()
+
+    with pytest.raises(UnreachableError):
+        asyncio.run(work())
+
+
 @pytest.mark.parametrize("short", [False, True])
-@pytest.mark.parametrize("scheme", ["git", "http"])
-def test_who_does_not_starve_us_is_heard(writer: Writer, scheme: str, short: bool) -> None:
+@pytest.mark.parametrize(("scheme", "deflates"), [("git", False), ("git", True), ("http", False)])
+def test_who_does_not_starve_us_is_heard(
+    writer: Writer, scheme: str, deflates: bool, short: bool
+) -> None:
     got: list[tuple[str, bytes]] = []
 
     async def admit(entries: Sequence[LogEntry]) -> None:
         got.extend((push, bytes(data)) for push, data in entries)
 
     async def work() -> None:
-        async with Starver(writer, Step.NEVER, Manner.SILENT, scheme).open() as mirror:
+        async with Starver(
+            writer, Step.NEVER, Manner.SILENT, scheme, deflates=deflates
+        ).open() as mirror:
             found, _ = await ask_list(mirror.endpoint)
             assert found.latest == writer.head
             patient = ConversationContext("tester", PartialContent(), Limits())

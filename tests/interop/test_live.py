@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -102,6 +103,45 @@ def test_a_push_whose_objects_a_mirror_kept_back_comes_from_who_calls(
     mirrors.wait_for_final(new, ref)
     wait_until(lambda: gitcmd.refs(behind.layout.git_dir).get(ref) == new, "git shows it")
     gitcmd.git(behind.layout.git_dir, "fsck", "--no-dangling")
+
+
+def test_what_a_mirror_lacks_is_said_until_somebody_gives_it(
+    tmp_path: Path, stack: ExitStack
+) -> None:
+    """It talks to a mirror that has the checkpoint and not the objects, and then to another."""
+    mirrors = Mirrors.of(tmp_path, stack, keeps=False)
+    origin, without = mirrors.carried[0], mirrors.copies[1]
+    new = mirrors.push(origin, b"pushed\n")
+    (push,) = origin.log().unfinal
+    _sign(mirrors, origin)
+    _note_news(origin, without)
+    nowhere = f"git://127.0.0.1:{free_port()}"
+    mirrors.add(nowhere)
+    mirrors.add(mirrors.served[1].git)
+    home = {"GITTORRENT_HOME": str(tmp_path / "home1")}
+    person = somebody(tmp_path / "person", variables=home)
+
+    def lacking() -> list[dict[str, Any]]:
+        (node,) = json.loads(person.gittorrent("status", "--json").ok().out)["processes"]
+        found: list[dict[str, Any]] = node["lacking"]
+        return found
+
+    begun = time.time()
+    wait_until(lambda: [each["again"] for each in lacking()] not in ([], [None]), "it says so")
+    (said,) = lacking()
+    assert said["refs"] == [{"ref": "refs/heads/main", "oid": new, "push": push.id}]
+    assert push.id in said["entries"]
+    assert f"{nowhere}/project.git" in said["asked"]
+    assert any("(called us)" in each or "127.0.0.1" in each for each in said["asked"])
+    assert begun - 600 < said["since"] <= said["tried"] < said["again"]
+    words = person.gittorrent("status").ok().out
+    assert f"project lacks {new} for refs/heads/main since " in words
+    assert "; asked in vain: " in words
+    honest = nodes.copy_as_mirror(origin, tmp_path / "honest.git", "")
+    honest.set_info(replace(honest.info, source=f"{mirrors.served[1].git}/project.git"))
+    mirrors.serve(honest)
+    mirrors.wait_for_final(new)
+    wait_until(lambda: lacking() == [], "nothing is missing any more")
 
 
 def _note_news(source: Carried, target: Carried) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gittorrent.cli.output import count, print_table
+from gittorrent.printable import printable
 from gittorrent.sizes import show_bytes
 from gittorrent.store.processes import (
     AnyProcess,
@@ -15,6 +16,7 @@ from gittorrent.store.processes import (
     FollowFigures,
     GivenFigures,
     KeptRepository,
+    LackingFigures,
     MirrorFigures,
     MirrorProcess,
     NodeProcess,
@@ -36,7 +38,7 @@ def show_process(process: AnyProcess, now: float) -> None:
         now: seconds since 1970.
     """
     if isinstance(process, NodeProcess):
-        _show_node(process)
+        _show_node(process, now)
     elif isinstance(process, DownloadProcess):
         _show_download(process)
     elif isinstance(process, MirrorProcess):
@@ -45,7 +47,7 @@ def show_process(process: AnyProcess, now: float) -> None:
         _show_seed(process)
 
 
-def _show_node(process: NodeProcess) -> None:
+def _show_node(process: NodeProcess, now: float) -> None:
     rate = sum(each.rate for each in process.conversations)
     click.echo(
         f"node {process.pid} at {', '.join(process.listening)}:"
@@ -61,6 +63,8 @@ def _show_node(process: NodeProcess) -> None:
         click.echo(f"takes nothing more: {short.words}")
     for kept in process.keeping:
         click.echo(f"keeper of {kept.name}: {kept.words}")
+    for lacking in process.lacking:
+        click.echo(_lacks(lacking, now))
     if process.conversations:
         click.echo("")
         print_table(_CONVERSATION_HEAD, [_conversation(each) for each in process.conversations])
@@ -76,6 +80,20 @@ def _show_node(process: NodeProcess) -> None:
     if process.cache:
         click.echo("\nkept for clones of this machine")
         print_table(_KEPT_HEAD, [_kept(each) for each in process.cache])
+
+
+def _lacks(figures: LackingFigures, now: float) -> str:
+    """Say which objects a repository lacks, and what becomes of that."""
+    objects = ", ".join(f"{each.oid} for {printable(each.ref)}" for each in figures.refs)
+    objects += f" and {figures.more} more" if figures.more else ""
+    words = f"{figures.name} lacks {objects or 'objects of ' + ', '.join(figures.entries[:4])}"
+    words += f" since {show_duration(max(0.0, now - figures.since))}"
+    if figures.asked:
+        words += f"; asked in vain: {', '.join(map(printable, figures.asked))}"
+    words += f" ({printable(figures.reason)})" if figures.reason else ""
+    if figures.again is None:
+        return f"{words}; asks whoever says that it has it"
+    return f"{words}; asks again in {show_duration(max(0.0, figures.again - now))}, or at news"
 
 
 def _show_following(figures: FollowFigures) -> None:

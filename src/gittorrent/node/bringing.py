@@ -10,9 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 from gittorrent.disk_space import UNBOUNDED
-from gittorrent.errors import UnreachableError
+from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.event_log import EventLog
 from gittorrent.git.fetching import FetchOptions
+from gittorrent.git.history import describe
 from gittorrent.printable import printable
 from gittorrent.push.certificate import parse_certificate
 from gittorrent.push.object import PushKind, parse_push_object
@@ -41,6 +42,20 @@ if TYPE_CHECKING:
 _log = EventLog(__name__)
 
 
+class NotBroughtError(UnreachableError):
+    """Nobody gave the objects of some pushes.
+
+    ``asked`` are the mirrors that were asked, ``lacking`` what is not here.
+    """
+
+    def __init__(
+        self, error: GitTorrentError, asked: Sequence[str], lacking: Sequence[Wanted]
+    ) -> None:
+        super().__init__(str(error), hint=error.hint)
+        self.asked = asked
+        self.lacking = lacking
+
+
 class Bringing:
     """Brings objects for the repositories of a node.
 
@@ -66,14 +81,26 @@ class Bringing:
             The packs that came.
 
         Raises:
-            GitTorrentError: nobody gives it.
+            NotBroughtError: nobody gives it.
         """
         wants = list(_wanted(served.carried, pushes))
         return await apart(lambda: self._fetch(served, wants)) if wants else ()
 
     async def _fetch(self, served: Served, wants: Sequence[Wanted]) -> list[Path]:
-        carried = served.carried
         sources = self._sources(served)
+        try:
+            return await self._fetch_from(sources, served, wants)
+        except GitTorrentError as error:
+            asked = [source.url for source in sources]
+            here = describe(served.carried.git, [want.oid for want in wants])
+            absent = [want for want, info in zip(wants, here, strict=True) if info is None]
+            # All of them may be here, and lack something that they lead to.
+            raise NotBroughtError(error, asked, absent or wants) from error
+
+    async def _fetch_from(
+        self, sources: Sequence[Source], served: Served, wants: Sequence[Wanted]
+    ) -> list[Path]:
+        carried = served.carried
         if not sources:
             raise UnreachableError(f"no mirror of {served.info.name} is known to fetch from")
         layout = carried.layout
@@ -104,15 +131,17 @@ def _packs(carried: Carried) -> list[Path]:
     return sorted((carried.layout.objects / "pack").glob("pack-*.pack"))
 
 
+def wanted_by(carried: Carried, arrived: Arrived) -> list[Wanted]:
+    """Return what a push sets refs to; nothing for what is no push."""
+    push = parse_push_object(arrived.data)
+    if push.kind is not PushKind.CERTIFICATE:
+        return []
+    lines = parse_certificate(push.text, carried.object_format).lines
+    return [Wanted(line.new, line.ref) for line in lines if line.new is not None]
+
+
 def _wanted(carried: Carried, pushes: Sequence[Arrived]) -> list[Wanted]:
-    found: dict[Wanted, None] = {}
-    for arrived in pushes:
-        push = parse_push_object(arrived.data)
-        if push.kind is PushKind.CERTIFICATE:
-            for line in parse_certificate(push.text, carried.object_format).lines:
-                if line.new is not None:
-                    found[Wanted(line.new, line.ref)] = None
-    return list(found)
+    return list(dict.fromkeys(want for each in pushes for want in wanted_by(carried, each)))
 
 
 class _Reports:

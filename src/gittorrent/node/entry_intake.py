@@ -12,8 +12,10 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from gittorrent.disk_space import UNBOUNDED
-from gittorrent.errors import GitTorrentError, NoRoomError
+from gittorrent.errors import GitTorrentError, LocalError, NoRoomError
 from gittorrent.event_log import EventLog
+from gittorrent.node.bringing import NotBroughtError, wanted_by
+from gittorrent.node.lacking import Lacking
 from gittorrent.node.log_summary import LogSummary, summary_of
 from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.repository.taking_in import TakingIn
@@ -56,7 +58,8 @@ class EntryIntake:
     """The entries of one repository that wait to be taken in.
 
     ``waiting`` are those that were judged, and wait for their date or for what they build on;
-    ``awaits_date`` tells whether a checkpoint among them waits for its date.
+    ``awaits_date`` tells whether a checkpoint among them waits for its date; ``lacking`` is what
+    came without its objects.
 
     Args:
         served: the repository.
@@ -90,6 +93,7 @@ class EntryIntake:
         self._wake = asyncio.Event()
         self.waiting: frozenset[PushId] = frozenset()
         self.awaits_date = False
+        self.lacking = Lacking(time.time)
 
     def __contains__(self, entry: PushId) -> bool:
         return entry in self._arrived
@@ -207,9 +211,26 @@ class EntryIntake:
                 entry=", ".join(each.id for each in missing[:4]),
                 reason=error,
             )
+            self._note_lacking(missing, error)
             return
         again = [Arrived(each.id, each.data) for each in missing]
         more = await self._executor(lambda: self._take_again(again, packs))
         done.new += more.new
         done.incomplete = more.incomplete
         done.lacking = more.lacking
+        if more.incomplete:
+            self._note_lacking(more.incomplete, LocalError("not all of it came"))
+
+    def _note_lacking(self, missing: Sequence[Arrived], error: GitTorrentError) -> None:
+        """Take note of what is missing, and who does not give it."""
+        absent = set(error.lacking) if isinstance(error, NotBroughtError) else None
+        carried = self._served.carried
+        wants = {each.id: wanted_by(carried, each) for each in missing}
+        self.lacking.note(
+            {
+                entry: [(w.name, w.oid) for w in found if absent is None or w in absent]
+                for entry, found in wants.items()
+            },
+            error.asked if isinstance(error, NotBroughtError) else (),
+            str(error),
+        )

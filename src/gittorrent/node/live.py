@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.depot import AcceptedPush
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
-    from gittorrent.store.processes import KeepingFigures
+    from gittorrent.store.processes import KeepingFigures, LackingFigures
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.reaching import Source
 
@@ -69,6 +69,9 @@ WORK_SECONDS = 600.0
 
 BEGIN_SECONDS = 10.0
 """Time for which a caller waits until its repository's log was read; it hears no news otherwise."""
+
+MAX_LACKING = 32
+"""Repositories that lack objects which a node names."""
 
 MAX_CURRENT = 1024
 """Repositories that a node says it is up to date with: four times those that it talks about at
@@ -225,6 +228,17 @@ class Live:
         """Return how those that this node keeps are doing."""
         found = [keeper.figures() for keeper in self._keeping.values()]
         return [each for each in found if each is not None]
+
+    def lacking(self) -> list[LackingFigures]:
+        """Return those that lack objects of pushes; of many only some."""
+        found = (live.repository.lacking() for live in self._live.values())
+        return list(itertools.islice((each for each in found if each is not None), MAX_LACKING))
+
+    def heard_of_mirror(self, served: Served) -> None:
+        """Take note of a mirror of a repository that was listed."""
+        repository = self.of(served)
+        if repository is not None:
+            repository.heard_of_mirror()
 
     async def begun(self, served: Served) -> LiveRepository | None:
         """Return a repository's part once it has begun: who calls right after a start waits.

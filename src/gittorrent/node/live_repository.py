@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from gittorrent.repository.kept_log import KeptLog
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.repository.taking_in import TakenIn
+    from gittorrent.store.processes import LackingFigures
     from gittorrent.transfer.live_peer import LivePeer
     from gittorrent.transfer.off_loop import SerialExecutor
     from gittorrent.wire.messages import FreshLine, News
@@ -111,6 +112,7 @@ class LiveRepository:
         self._heads = ClaimedHeads(self.holds, lambda: self._known.head.number, self._loop.time)
         self._logs_asked: dict[PeerKey, PushId] = {}
         self._may_send: dict[PeerKey, int] = {}
+        self._lacking: frozenset[PushId] = frozenset()
         self._fresh_intake = FreshIntake(self._take_fresh, self._tasks.start)
         self._reels = ReelFollower(self, self._tasks.start)
         self.fresh: FreshLine | None = None
@@ -210,6 +212,7 @@ class LiveRepository:
             item = Item(message.checkpoint, message.number)
             is_first = self._heads.said(key, item)
             self._do(self._spreading.told(key, item, self._loop.time()))
+            self._ask_for_lacking(key, item)
             if is_first and self.fresh is not None:
                 self._peers[key].tell(self.fresh)
             if is_first:
@@ -219,6 +222,17 @@ class LiveRepository:
                 self._reels.told(key, self._peers[key], message)
         else:
             self._fresh_intake.heard(key, message)
+
+    def _ask_for_lacking(self, key: PeerKey, item: Item) -> None:
+        """Let a peer be asked for what a checkpoint of its that waits here lacks.
+
+        It has adopted that, and so has it; nobody tells of pushes that are final.
+        """
+        if item.number <= self._known.head.number or not self.holds(item.id):
+            return
+        lacking = self._lacking | self._known.lacking.keys() | self._intake.lacking.entries
+        items = [Item(entry) for entry in sorted(lacking - {item.id})]
+        self._do(self._spreading.lacks(key, items, self._loop.time()))
 
     def _take_sent(self, key: PeerKey, message: SentPush, payload: bytes) -> None:
         """Take what a peer sent along with the news of it, unless it is of no use."""
@@ -253,6 +267,21 @@ class LiveRepository:
     def doubts_until(self) -> float:
         """When what peers say may count again, on the loop's clock; endless where it counts now."""
         return self._heads.doubts_until
+
+    def lacking(self) -> LackingFigures | None:
+        """Return what is missing of objects, None while nothing is."""
+        lacking, now = self._intake.lacking, self._loop.time()
+        lacking.settle(self._known.lacking, self._spreading.is_offered)
+
+        def until(entry: PushId) -> float | None:
+            again = self._spreading.asks_again(entry)
+            return None if again is None else max(0.0, again - now)
+
+        return lacking.figures(self.served, until)
+
+    def heard_of_mirror(self) -> None:
+        """Take note of a mirror that may have what is missing here."""
+        self._do(self._spreading.heard_news(self._loop.time()))
 
     async def hear_all(self, count: int, seconds: float) -> int:
         """Wait until so many mirrors that were called said what they have, and it is here.
@@ -476,6 +505,8 @@ class LiveRepository:
                 self._do(self._spreading.failed(key, entry, now))
                 self._do(self._spreading.lied(key, f"{entry} does not hold: {reason}", now))
             elif entry in incomplete:
+                if key in self._peers:
+                    self._intake.lacking.note_asked(self._peers[key].name)
                 self._do(self._spreading.incomplete(key, entry, now))
             elif (entry in done.refused or entry in done.without_policy) and (
                 head := self._log_to_ask_for(key, entry)
@@ -486,6 +517,7 @@ class LiveRepository:
                 self._do(self._spreading.refused(entry, now, again=again))
             else:
                 self._do(self._spreading.kept(entry, now))
+        self._lacking = done.lacking or frozenset(x for x in self._lacking if not self.holds(x))
         if done.lacking:
             for key in dict.fromkeys(key for key, _ in batch.values()):
                 items = [Item(entry) for entry in sorted(done.lacking)]

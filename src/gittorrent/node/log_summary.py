@@ -12,7 +12,9 @@ from msgspec import Struct
 from gittorrent.push.spreading import Item
 
 if TYPE_CHECKING:
-    from gittorrent.ids import PushId
+    from collections.abc import Mapping
+
+    from gittorrent.ids import Oid, PushId, RefName
     from gittorrent.push.log import VerifiedLog
 
 
@@ -28,6 +30,7 @@ class LogSummary(Struct, frozen=True):
         is_stopped: whether no checkpoint can follow for now.
         has_news: whether the keeper could sign something.
         entries: ids of everything held, but for pushes whose objects are not here.
+        lacking: those, with the refs that they set and to what.
     """
 
     head: Item
@@ -38,6 +41,7 @@ class LogSummary(Struct, frozen=True):
     is_stopped: bool
     has_news: bool
     entries: frozenset[PushId]
+    lacking: Mapping[PushId, tuple[tuple[RefName, Oid], ...]]
 
     def opened_since(self, before: LogSummary) -> list[PushId]:
         """Return what no checkpoint names and was not held before."""
@@ -66,4 +70,9 @@ def summary_of(log: VerifiedLog, without_objects: frozenset[PushId]) -> LogSumma
         is_stopped=bool(ledger.stopped),
         has_news=bool(policies) or bool(ledger.view().judged),
         entries=frozenset(log.entries) - without_objects,
+        lacking={
+            push.id: tuple((x.ref, x.new) for x in push.certificate.lines if x.new is not None)
+            for push in log.unfinal
+            if push.id in without_objects
+        },
     )

@@ -129,6 +129,7 @@ class Node:
             catalogue, database, home, home.node_id(), self.limits, bringing, options.reel_times,
             space=self._space,
         )  # fmt: skip
+        notices.on_current = self._live.heard_of_mirror
         self._pushes = Pushes(
             self._live.accepted, self._live.kept, self._live.catch_up, options.git_wait,
             space=self._space,
@@ -416,6 +417,7 @@ class Node:
             ended=self.ended_conversations(),
             cache=self._local_clones.report(),
             keeping=self._live.keeping(),
+            lacking=self._live.lacking(),
             following=None if self._follower is None else self._follower.report(),
             discovery=self._discovering.figures(),
             current=self._live.current(),

@@ -112,6 +112,8 @@ class Notices:
         mirrors: where mirrors are listed; None refuses all notices.
         is_local: tells whether loopback and private addresses may be called back.
         server_timeouts: how long others are waited for.
+
+    ``on_current`` is told whenever a mirror that is up to date was listed.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Notices:
         self._server_timeouts = server_timeouts
         self._mirrors = mirrors
         self._is_local = is_local
+        self.on_current: Callable[[Served], None] = lambda _: None
         self._recent: dict[str, deque[float]] = {}
         self._calls: dict[asyncio.Task[Any], str] = {}  # for whom; the oldest first
 
@@ -150,6 +153,8 @@ class Notices:
             "notice-accepted",
             "{state} mirror of {repository} at {url} listed for {seconds} s",
         )
+        if state is MirrorState.CURRENT:
+            self.on_current(served)
         if state is None:
             event, text = "notice-withdrawn", "mirror of {repository} at {url} is listed no more"
         _log.info(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NewType, Protocol, TypeVar
 
 from msgspec import Struct, field
 
+from gittorrent.push.postponed import Postponed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -52,13 +54,6 @@ that it comes without a question from whoever is the first."""
 
 SLOW_SECONDS = 2.0
 """Time after which another peer is asked too."""
-
-FIRST_RETRY = 5.0
-"""Time after which something is asked for again that came and could not be taken in here, such as
-with a full disk; doubled each time."""
-
-LAST_RETRY = 300.0
-"""Longest such time."""
 
 
 class Item(Struct, frozen=True):
@@ -156,13 +151,6 @@ class _Refused(Struct):
     holders: dict[PeerKey, None]
 
 
-class _Postponed(Struct, frozen=True):
-    """When something is asked for again, and how long that was waited for."""
-
-    until: float
-    wait: float
-
-
 class Spreading:
     """Decides for one repository.
 
@@ -176,7 +164,7 @@ class Spreading:
         self._holders: dict[PushId, dict[PeerKey, None]] = {}  # who offers what
         self._asked: dict[PushId, dict[PeerKey, None]] = {}
         self._refused: dict[PushId, _Refused] = {}
-        self._postponed: dict[PushId, _Postponed] = {}  # only what somebody offers
+        self._postponed = Postponed()  # only what somebody offers
 
     def __contains__(self, peer: PeerKey) -> bool:
         return peer in self._peers
@@ -241,7 +229,7 @@ class Spreading:
         if refused is not None:
             refused.holders[peer] = None
             return effects
-        self._offer(peer, item)
+        self._offer(peer, item, now)
         if self._is_due(item.id, now) and len(state.asked) < MAX_ASKED:
             effects.append(self._question(peer, item, now))
         return effects
@@ -256,13 +244,12 @@ class Spreading:
         state = self._peers.get(peer)
         if state is None or not state.is_invited or item.id in state.asked:
             return False
-        postponed = self._postponed.get(item.id)
-        is_early = postponed is not None and now < postponed.until
+        is_early = not self._postponed.is_due(item.id, now)
         is_known = item.id in self._refused or self._shelf.holds(item.id)
         if is_early or is_known or len(state.asked) >= MAX_ASKED:
             return False
         _remember(state.known, item.id, None, MAX_KNOWN)
-        self._offer(peer, item)
+        self._offer(peer, item, now)
         self._question(peer, item, now)
         return True
 
@@ -289,7 +276,7 @@ class Spreading:
         for refused in map(self._refused.pop, again):
             for key in refused.holders:
                 if key in self._peers:
-                    self._offer(key, refused.item)
+                    self._offer(key, refused.item, now)
         for key, peer in self._peers.items():
             for entry, item in list(peer.offered.items()):
                 if self._shelf.holds(entry) or not self._is_wanted(item):
@@ -320,7 +307,7 @@ class Spreading:
         for item in items:
             if not self._shelf.holds(item.id):
                 self._refused.pop(item.id, None)  # a checkpoint names it
-                self._offer(peer, item)
+                self._offer(peer, item, now)
         return self._ask([peer], now)
 
     def failed(self, peer: PeerKey, entry: PushId, now: float) -> list[Effect]:
@@ -344,10 +331,14 @@ class Spreading:
     def postponed(self, entry: PushId, now: float) -> list[Effect]:
         """Take note that an entry came and could not be taken in; it is asked for again later."""
         if entry in self._holders:
-            before = self._postponed.get(entry)
-            wait = FIRST_RETRY if before is None else min(2 * before.wait, LAST_RETRY)
-            self._postponed[entry] = _Postponed(now + wait, wait)
+            self._postponed.put(entry, now)
         return self._answered(entry, now)
+
+    def heard_news(self, now: float) -> list[Effect]:
+        """Take note of a mirror that may have what objects are missing for."""
+        for entry in list(self._postponed):
+            self._postponed.heard_news(entry, now)
+        return self.tick(now)
 
     def lied(self, peer: PeerKey, reason: str, now: float) -> list[Effect]:
         """Take note that a peer sent what does not hold."""
@@ -367,8 +358,16 @@ class Spreading:
             for entry, asked in self._asked.items()
             if len(asked) < MAX_AT_ONCE and self._others(entry)
         ]
-        later = [p.until for entry, p in self._postponed.items() if entry not in self._asked]
-        return min([*waiting, *later], default=None)
+        later = [self._postponed.until(each) for each in self._postponed if each not in self._asked]
+        return min([*waiting, *(each for each in later if each is not None)], default=None)
+
+    def is_offered(self, entry: PushId) -> bool:
+        """Tell whether anybody says that it has an entry, and it is not here."""
+        return entry in self._holders
+
+    def asks_again(self, entry: PushId) -> float | None:
+        """Return when an entry is asked for again that could not be taken in."""
+        return self._postponed.until(entry)
 
     def tick(self, now: float) -> list[Effect]:
         """Take note of the time: who takes long is not waited for alone, some is asked again."""
@@ -393,8 +392,7 @@ class Spreading:
 
     def _is_due(self, entry: PushId, now: float) -> bool:
         """Tell whether somebody may be asked for an entry: nobody was, or not lately."""
-        postponed = self._postponed.get(entry)
-        return entry not in self._asked and (postponed is None or now >= postponed.until)
+        return entry not in self._asked and self._postponed.is_due(entry, now)
 
     def _tell(self, peer: PeerKey, item: Item) -> Tell:
         _remember(self._peers[peer].known, item.id, None, MAX_KNOWN)
@@ -445,8 +443,10 @@ class Spreading:
             if entry not in self._peers[key].asked and len(self._peers[key].asked) < MAX_ASKED
         ]
 
-    def _offer(self, key: PeerKey, item: Item) -> None:
+    def _offer(self, key: PeerKey, item: Item, now: float) -> None:
         """Remember that a peer has what is not here."""
+        if key not in self._holders.get(item.id, ()):
+            self._postponed.heard_news(item.id, now)
         offered = self._peers[key].offered
         offered.pop(item.id, None)
         while len(offered) >= MAX_OFFERED:
@@ -461,7 +461,7 @@ class Spreading:
             del holders[key]
             if not holders:
                 del self._holders[entry]
-                self._postponed.pop(entry, None)
+                self._postponed.drop(entry)
 
     def _ask(self, peers: Iterable[PeerKey], now: float) -> list[Effect]:
         """Ask peers that have room for what nobody was asked for."""

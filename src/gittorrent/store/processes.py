@@ -10,7 +10,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from gittorrent.disk_space import ShortDisk
-from gittorrent.ids import PushId, RepositoryId
+from gittorrent.ids import Oid, PushId, RepositoryId
 
 
 class Process(Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -160,6 +160,48 @@ class KeepingFigures(Struct, frozen=True):
         )
 
 
+class LackedRef(Struct, frozen=True):
+    """A ref whose new value is not here, or not with all that it leads to.
+
+    Args:
+        ref: its name.
+        oid: its value.
+        push: that sets it.
+    """
+
+    ref: str
+    oid: Oid
+    push: PushId
+
+
+class LackingFigures(Struct, frozen=True):
+    """A repository that has pushes in its log, or was told of them, without their objects.
+
+    Args:
+        repository_id: its id.
+        name: it is served under.
+        entries: pushes without their objects, and checkpoints that wait for them.
+        refs: what these pushes set, as far as it is not here; of many only some.
+        more: how many more there are.
+        asked: mirrors and peers that did not give it, those asked last at the end.
+        since: when that was noticed, in seconds since 1970.
+        tried: when it was last asked for; 0 for not yet.
+        again: when it is asked for again unless there is news before; None where nobody offers it.
+        reason: why it did not come.
+    """
+
+    repository_id: RepositoryId
+    name: str
+    entries: list[PushId]
+    refs: list[LackedRef]
+    more: int
+    asked: list[str]
+    since: float
+    tried: float
+    again: float | None
+    reason: str
+
+
 class ComingRepository(Struct, frozen=True):
     """A repository that a node is to carry and that is not here yet.
 
@@ -256,6 +298,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
         ended: those that ended lately.
         cache: what is kept for clones of this machine.
         keeping: repositories whose keeper it is.
+        lacking: repositories that lack objects of pushes.
         following: what it follows by itself; None where it serves named repositories only.
         discovery: how it can be found by an id alone.
         current: repositories of which a mirror that it called has nothing new, as a live
@@ -275,6 +318,7 @@ class NodeProcess(Process, frozen=True, kw_only=True, tag="node"):
     ended: list[EndedConversation] = []
     cache: list[KeptRepository] = []
     keeping: list[KeepingFigures] = []
+    lacking: list[LackingFigures] = []
     following: FollowFigures | None = None
     discovery: DiscoveryFigures = DiscoveryFigures()
     current: list[RepositoryId] = []

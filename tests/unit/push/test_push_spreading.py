@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gittorrent.ids import PushId
+from gittorrent.push.postponed import FIRST_RETRY, LAST_NEWS_RETRY, LAST_RETRY
 from gittorrent.push.spreading import (
-    FIRST_RETRY,
-    LAST_RETRY,
     MAX_ASKED,
     MAX_INVITED,
     MAX_KNOWN,
@@ -260,6 +259,45 @@ def test_what_came_without_its_objects_is_asked_of_others_and_then_later() -> No
     assert spreading.incomplete(A, PUSH.id, 0.0) == [Fetch(B, PUSH)]
     assert spreading.incomplete(B, PUSH.id, 0.0) == []
     assert spreading.tick(FIRST_RETRY) == [Fetch(B, PUSH)]
+
+
+def test_news_of_who_has_it_cut_a_long_wait_short() -> None:
+    spreading, now = talking(Here(), A, B, C), 0.0
+    spreading.told(A, PUSH, now)
+    for _ in range(10):
+        spreading.postponed(PUSH.id, now)
+        again = spreading.asks_again(PUSH.id)
+        assert again is not None
+        now = again
+        spreading.tick(now)
+    spreading.postponed(PUSH.id, now)
+    assert spreading.asks_again(PUSH.id) == now + LAST_RETRY
+    assert spreading.told(A, PUSH, now + FIRST_RETRY) == []  # it was asked
+    assert spreading.asks_again(PUSH.id) == now + LAST_RETRY
+    assert [effect.peer for effect in spreading.told(B, PUSH, now + FIRST_RETRY)] == [B]
+    # It may come with less than it needs again: then whoever is new counts, and no sooner.
+    now += FIRST_RETRY
+    spreading.postponed(PUSH.id, now)
+    assert spreading.told(C, PUSH, now) == []
+    assert spreading.asks_again(PUSH.id) == now + 2 * FIRST_RETRY
+    assert spreading.tick(now + 2 * FIRST_RETRY) != []
+
+
+def test_a_mirror_that_is_heard_of_is_a_reason_too_and_ever_more_seldom() -> None:
+    spreading, now, waits = talking(Here(), A), 0.0, []
+    spreading.told(A, PUSH, now)
+    for _ in range(20):
+        spreading.postponed(PUSH.id, now)
+        assert spreading.heard_news(now) == []
+        again = spreading.asks_again(PUSH.id)
+        assert again is not None
+        waits.append(again - now)
+        now = again
+        assert spreading.tick(now) == [Fetch(A, PUSH)]
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (FIRST_RETRY, LAST_NEWS_RETRY)
+    spreading.took(PUSH, now)
+    assert spreading.heard_news(now) == []
 
 
 def invited(effects: Sequence[object]) -> list[PeerKey]:

@@ -127,3 +127,19 @@ def test_a_log_of_version_0_1_is_named(tmp_path: Path, person: Person, fork: Car
             assert done.status != 0
             assert "was made by gittorrent 0.1" in done.err
             assert "mirrors or clones" in done.err
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_id_and_a_host_are_enough(
+    project: Carried, project_node: Served, person: Person, way: str
+) -> None:
+    repository = project.info.repository_id
+    url = url_of(project_node, "", repository, way).removesuffix(".git")
+    assert url.endswith("/")
+    person.git("clone", "-q", url, "c").ok()
+    remote = person.git("remote", "get-url", "origin", cwd=person.root / "c").ok().out.strip()
+    assert remote == url
+    person.git("fetch", "-q", cwd=person.root / "c").ok()
+    refs = gitcmd.refs(project.layout.git_dir)
+    assert refs[b"refs/heads/main"] == gitcmd.refs(person.root / "c")[b"refs/remotes/origin/main"]
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()

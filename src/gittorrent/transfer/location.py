@@ -3,7 +3,8 @@
 Unlike URLs learned from others these are followed wherever they point; they are still taken
 apart strictly. Forms: ``gittorrent://[REPOSITORY_ID@]HOST[:PORT]/PATH``, which speaks to a
 MirrorSync node on its git port; ``git://``, ``http://`` and ``https://`` URLs of one, and
-``gittorrent::ssh://[REPOSITORY_ID+][USER@]HOST[:PORT]/PATH``, a node that ssh leads to; and
+``gittorrent::ssh://[REPOSITORY_ID+][USER@]HOST[:PORT]/PATH``, a node that ssh leads to; any of them
+without a path where the id is given, by which nodes know a repository too; and
 ``gittorrent://REPOSITORY_ID``, which leaves it to this machine to know a mirror.
 """
 
@@ -159,9 +160,11 @@ def parse_location(url: str) -> Location:
             f"what stands before the host in {url!r} is no repository id",
             hint="a repository id has 52 letters a-z and digits 2-7",
         )
-    if not parts.path.strip("/"):
+    # A node answers for a repository at its id, too.
+    asked = parts.path.rstrip("/") or (f"/{expected}" if expected else "")
+    if not asked:
         raise LocationError(f"{url!r} names no repository", hint=f"write {_FORMS}")
-    path = quote(parts.path.rstrip("/"), safe="/%!$&'()*+,;=:@~")
+    path = quote(asked, safe="/%!$&'()*+,;=:@~")
     endpoint = Endpoint(scheme, host, port or DEFAULT_PORTS[scheme], path, user)
     return Location(endpoint, None if expected is None else RepositoryId(expected))
 

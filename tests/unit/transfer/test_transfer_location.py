@@ -24,6 +24,10 @@ ID = "a" * 52
         (f"gittorrent://{ID.upper()}@host/p.git", f"gittorrent://{ID}@host/p.git"),
         (f"gittorrent://{ID.upper()}/", f"gittorrent://{ID}"),
         ("GIT://host/p.git", "gittorrent://host/p.git"),
+        (f"gittorrent://{ID}@host:9999/", f"gittorrent://{ID}@host:9999/{ID}"),
+        (f"gittorrent://{ID.upper()}@host", f"gittorrent://{ID}@host/{ID}"),
+        (f"gittorrent::https://{ID}@host//", f"gittorrent::https://{ID}@host/{ID}"),
+        (f"gittorrent::ssh://{ID}+git@host", f"gittorrent::ssh://{ID}+git@host/{ID}"),
     ],
 )
 def test_forms_that_mean_the_same(url: str, same: str) -> None:

@@ -153,6 +153,22 @@ def link() -> bytes:
     return made.getvalue()
 
 
+def sparse(size: int) -> bytes:
+    """Return an archive of a few KiB with a member of ``size`` bytes, all of them left out."""
+    member = tarfile.TarInfo("node.toml")
+    member.size = 512
+    member.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "node.toml",
+        "GNU.sparse.realsize": str(size),
+    }
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as into:
+        into.addfile(member, io.BytesIO(f"1\n{size}\n0\n".encode().ljust(512, b"\0")))
+    return made.getvalue()
+
+
 def contents(digests: dict[str, str], kind: str = "home", number: int = 1) -> tuple[str, bytes]:
     said = {"format": number, "kind": kind, "made": 1, "home": "/h", "digests": digests}
     return "backup.json", json.dumps(said).encode()
@@ -175,6 +191,7 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         (archive(contents({"keys/a": EMPTY}), ("keys/a", b"")), "in no backup"),
         (archive(contents({}), contents({})), "in no backup"),
         (link(), "in no backup"),
+        (sparse(1 << 50), "in no backup"),
     ],
 )
 def test_what_is_no_backup(tmp_path: Path, data: bytes, words: str) -> None:

@@ -246,6 +246,36 @@ def test_damage_is_found(owner: Person, origin: Path, tmp_path: Path, kind: str)
     later.gittorrent("restore", file).ok()
 
 
+@pytest.mark.parametrize("kind", ["fifo", "endless", "elsewhere", "longer"])
+def test_what_lies_in_the_place_of_a_file_is_not_followed(
+    owner: Person, origin: Path, tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "node.tar"
+    back_up(owner, file)
+    shutil.rmtree(origin)
+    (pack, *_) = (tmp_path / "node.tar.repositories").rglob("*.pack")
+    data = pack.read_bytes()
+    pack.unlink()
+    if kind == "fifo":
+        os.mkfifo(pack)
+    elif kind == "endless":
+        pack.symlink_to("/dev/zero")
+    elif kind == "elsewhere":
+        (tmp_path / "secret").write_bytes(data)
+        pack.symlink_to(tmp_path / "secret")
+    else:
+        with pack.open("wb") as into:
+            into.write(data)
+            into.truncate(1 << 40)
+    word = "damaged" if kind == "longer" else "no regular file"
+    later = somebody(tmp_path / "later")
+    later.gittorrent("restore", "--check", file).failed(1, word, "another backup")
+    later.gittorrent("restore", file).failed(1, word)
+    pack.unlink()
+    pack.write_bytes(data)
+    later.gittorrent("restore", file).ok()
+
+
 def test_a_repository_that_borrows_is_not_copied(
     owner: Person, origin: Path, tmp_path: Path
 ) -> None:

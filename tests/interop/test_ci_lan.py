@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.discovery.lan_runners import SERVICE, LanRunners
+from gittorrent.store.home import Home
 from gittorrent.wire.ci_labels import RunnerLabel, write_label
 from support import bulk, gitcmd, networks
 from support.networks import Loop, Machine
@@ -250,7 +251,7 @@ def test_a_name_that_was_recorded_leads_to_nobody_who_cannot_prove_it(
             fleet.clone(runner, "cold")
         assert len(fleet.server.fetched) == 1
     # It was told nothing but that somebody knows the secret: no name, no server.
-    names = [(each.person.node / "node-id").read_text().strip() for each in fleet.runners]
+    names = [Home(each.person.node).node_id() for each in fleet.runners]
     for heard in listener.heard:
         assert heard.startswith(b"GET /.gittorrent/ci/member ")
         assert not any(name.encode() in heard for name in names)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.store.home import Home
 from gittorrent.wire.ci import Coming, FetchLine, Open, Ready, parse_answer
 from gittorrent.wire.ci_fleet import in_order
 from gittorrent.wire.upload_requests import UploadRequest
@@ -55,7 +56,7 @@ class Runner:
         return self.person.node / "run" / "ci.sock"
 
     def name(self) -> str:
-        return (self.person.node / "node-id").read_text().strip()
+        return Home(self.person.node).node_id()
 
     def keeps_nothing(self) -> bool:
         """Tell whether nothing is kept, and nothing half there."""

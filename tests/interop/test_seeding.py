@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import time
@@ -225,6 +226,31 @@ def test_a_clone_that_is_behind_gives_what_it_has_and_follows(
             assert asyncio.run(offered_at(first["port"], growing)) == given
         finally:
             seed.stop()
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+def test_a_seed_ends_with_its_clone(
+    project: Carried, tmp_path: Path, person: Person, how: str
+) -> None:
+    """It makes nothing anew, writes into no other repository, and is listed no more."""
+    clone, others = person.root / "c", person.root / "others"
+    with nodes.serving(project, home=nodes.make_home(tmp_path / "node")) as served:
+        person.git("clone", "--quiet", url_of(served), clone).ok()
+        seed = person.start("gittorrent", "seed", clone, "--port", "0", "--json")
+        try:
+            wait_until(lambda: bool(lines_of(seed)), "it seeds")
+            if how == "deleted":
+                shutil.rmtree(clone)
+            else:
+                clone.rename(others)
+            if how == "replaced":
+                person.git("init", "--quiet", clone).ok()
+            assert seed.wait() == 1
+            assert "is gone, or another repository is there now" in seed.err
+        finally:
+            seed.stop()
+    assert clone.exists() == (how == "replaced")
+    assert not (clone / ".git" / "gittorrent").exists()
 
 
 def test_what_cannot_be_given_is_said_with_what_helps(

@@ -14,12 +14,14 @@ Source: docs/commands.md, gittorrent backup.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -260,18 +262,38 @@ def _read(path: Path, name: str, file: CopiedFile, into: Path | None) -> None:
     """Read a file of a copy, and write it elsewhere if it is to be."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise CopyDamagedError(f"{name!r} is no name of a file in a repository")
-    digest = hashlib.sha256()
+    digest, left = hashlib.sha256(), file.size
     try:
-        with path.open("rb") as source, Path(os.devnull if into is None else into).open("wb") as to:
-            while data := source.read(_CHUNK):
+        with _open_regular(path) as source, Path(into or os.devnull).open("wb") as to:
+            while left and (data := source.read(min(left, _CHUNK))):
                 digest.update(data)
                 to.write(data)
+                left -= len(data)
+            is_longer = bool(source.read(1))
     except FileNotFoundError as error:
         raise CopyDamagedError(f"{path} is missing") from error
-    if digest.hexdigest() != file.digest:
+    if left or is_longer or digest.hexdigest() != file.digest:
         raise CopyDamagedError(f"{path} is damaged")
     if into is not None and file.runs:
         into.chmod(into.stat().st_mode | 0o100)
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file of a copy: nothing that waits for a writer, never ends, or leads elsewhere.
+
+    Raises:
+        CopyDamagedError: it is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link, or a socket
+            raise CopyDamagedError(f"{path} is no regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CopyDamagedError(f"{path} is no regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _lacks(git_dir: Path) -> str | None:

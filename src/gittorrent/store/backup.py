@@ -235,7 +235,9 @@ def _members(path: Path, data: bytes) -> dict[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             for member in archive:
-                file = archive.extractfile(member) if member.isreg() else None
+                # A sparse member is as large as it says, however few bytes it has.
+                is_plain = member.isreg() and not member.issparse() and member.size <= len(data)
+                file = archive.extractfile(member) if is_plain else None
                 if file is None or member.name in found:
                     raise BackupDamagedError(f"{path} has a member that is in no backup")
                 found[member.name] = file.read()

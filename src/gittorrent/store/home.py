@@ -5,7 +5,7 @@
 
     node.sqlite            what the node carries and whom it knows
     node.toml              how the node runs, written by people
-    node-id                random name of this node
+    node-id                random name, of which the node's own is made
     repositories/<name>.git
     keys/                  signing keys made on request
     partial/<manifest id>/ downloads that are not finished
@@ -22,8 +22,10 @@ signs. So a home that is another user's, or that others may write to, is refused
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+import socket
 from pathlib import Path
 
 import platformdirs
@@ -111,8 +113,19 @@ class Home(Struct, frozen=True):
         return self.root / "run"
 
     def node_id(self) -> str:
-        """Return this node's name, 40 hexadecimal digits, made at first use."""
+        """Return how this node calls itself, 40 hexadecimal digits; made at first use.
+
+        Who hears this name of itself talks to itself, and ends that. Copies of a home (restored
+        from a backup beside the node, or in an image that machines are made from) have the same
+        file and are other nodes. So the name is of the file in this place, while this machine runs.
+        """
         path = self.root / "node-id"
+        name = self._stored_id(path)
+        status = path.stat()
+        parts = (name, _boot(), socket.gethostname(), str(status.st_dev), str(status.st_ino))
+        return hashlib.sha1("\n".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+    def _stored_id(self, path: Path) -> str:
         found = _read_id(path)
         if found is None:
             # Two processes may do this at once; both then go by what one of them wrote.
@@ -122,6 +135,14 @@ class Home(Struct, frozen=True):
                     found = secrets.token_hex(20)
                     write_atomically(path, f"{found}\n".encode("ascii"))
         return found
+
+
+def _boot() -> str:
+    """Return what names this run of the machine; nothing where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _read_id(path: Path) -> str | None:

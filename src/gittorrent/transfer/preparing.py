@@ -74,6 +74,16 @@ class NotASeedError(UsageError):
     """The repository is something else already and cannot be a seed of this one."""
 
 
+class CloneGoneError(GitTorrentError):
+    """What was a clone when seeding began is none any more, or another one."""
+
+    def __init__(self, git_dir: Path) -> None:
+        super().__init__(
+            f"{git_dir} is gone, or another repository is there now",
+            hint="a clone that was moved: run 'gittorrent seed' with its new place",
+        )
+
+
 class _SaidOnce:
     """Tells the user what happens, as another reporter does, and nothing twice.
 
@@ -129,6 +139,7 @@ class Preparer:
         self._latest: PushId | None = None
         self._mirror: Source | None = None
         self._seen: list[int] = []
+        self._place = _place(carried.layout.git_dir)
         self._shown: object = None
 
     @property
@@ -164,11 +175,19 @@ class Preparer:
 
         Args:
             show: given what can be given, when that has changed.
+
+        Raises:
+            NotASeedError: it has become private.
+            CloneGoneError: the clone was deleted, moved or replaced.
         """
         loop = asyncio.get_running_loop()
         ask_at = loop.time() + self._every
         while True:
             await asyncio.sleep(min(LOOK_SECONDS, self._every))
+            git_dir = self._carried.layout.git_dir
+            # What is written there from now on would make it anew, or go into another repository.
+            if _place(git_dir) != self._place:
+                raise CloneGoneError(git_dir)
             is_touched = self._touched() != self._seen
             if not is_touched and loop.time() < ask_at:
                 continue
@@ -421,6 +440,15 @@ class Preparer:
 def _gist(found: SeedableReels) -> tuple[object, ...]:
     """Return what is worth telling the user again when it has changed."""
     return (found.missing, found.different, tuple(found.failed), found.behind)
+
+
+def _place(git_dir: Path) -> tuple[int, int] | None:
+    """Return which directory a repository is; None if it is not there."""
+    try:
+        found = git_dir.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _changed_at(path: Path) -> int:

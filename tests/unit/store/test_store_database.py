@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -256,8 +257,18 @@ def test_the_nodes_name_stays(tmp_path: Path) -> None:
     name = home.node_id()
     assert len(bytes.fromhex(name)) == 20
     assert Home(tmp_path).node_id() == name
-    assert Home(tmp_path).node_id() == (tmp_path / "node-id").read_text().strip()
     assert [path.name for path in tmp_path.iterdir()] == ["node-id"]
+
+
+def test_a_copy_of_a_home_is_another_node(tmp_path: Path) -> None:
+    """They would take each other for themselves, and never talk."""
+    node = Home(tmp_path / "node")
+    node.root.mkdir()
+    name = node.node_id()
+    shutil.copytree(node.root, tmp_path / "copy")
+    assert Home(tmp_path / "copy").node_id() != name
+    node.root.rename(tmp_path / "moved")
+    assert Home(tmp_path / "moved").node_id() == name
 
 
 def test_a_path_that_is_too_long_for_sqlite_is_named(tmp_path: Path) -> None:

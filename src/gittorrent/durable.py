@@ -68,6 +68,17 @@ def file_state(path: Path | str) -> FileState | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let failures of the system that name no file, as of writing to one, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace ``path`` by ``data``; when this returns it will survive a power cut.
 
@@ -79,7 +90,7 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     make_directory(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     try:
-        with beside.open("wb") as file:
+        with naming(path), beside.open("wb") as file:
             file.write(data)
             file.flush()
             share_like_directory(beside)

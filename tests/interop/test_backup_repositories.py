@@ -222,7 +222,9 @@ def test_an_interrupted_restore_begins_again(owner: Person, origin: Path, tmp_pa
     (left / "HEAD").write_text("cut short")
     later.gittorrent("restore", file).failed(2, "is in use")
     (later.node / ".restoring").mkdir()  # whose are they, then
+    later.gittorrent("status").ok()  # makes a database
     later.gittorrent("restore", file).ok()
+    assert "project" in later.gittorrent("status").ok().out
     killing.fsck(left)
     assert not (later.node / ".restoring").exists()
 

@@ -5,17 +5,21 @@ Clones are in test_errors; the disk under partial downloads is in test_store_par
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from gittorrent.ids import RepositoryId
 from gittorrent.node.options import Options
-from gittorrent.repository.carried import Carried
+from gittorrent.repository.carried import MIRROR, Carried
+from gittorrent.store.database import CarriedRow, Database
 from support import bulk, gitcmd, killing, nodes
 from support.disks import small_disk
 from support.nodes import Served
-from support.programs import Person, serve, wait_until
+from support.programs import Person, serve, somebody, wait_until
+from support.repositories import noise
 
 FULL = 7
 """Exit code for what this machine cannot do."""
@@ -34,6 +38,55 @@ def assert_no_litter(person: Person, *repositories: Path) -> None:
     """Nothing is left but verified parts and files that locks are on."""
     left = killing.stale_files(person, *repositories)
     assert not [path for path in left if "/partial" not in str(path)], left
+
+
+def test_a_backup(tmp_path: Path, person: Person) -> None:
+    """It leaves nothing but the former one, and says where there was no room."""
+    origin = tmp_path / "project.git"
+    gitcmd.init(origin)
+    nodes.add_commit(origin, "refs/heads/main", "file", noise("file", 200_000))
+    person.gittorrent("publish", origin, "--new-key", "--wait").ok()
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        file, others = disk.path / "node.tar", disk.path / "node.tar.repositories"
+        words = ("backup", file, "--repositories")
+        filler = disk.fill(leave=100_000)
+        done = person.gittorrent(*words).failed(FULL)
+        assert says_full(done.err)
+        assert f"({others}" in done.err
+        assert [each.name for each in disk.path.iterdir()] == [filler.name]
+        filler.unlink()
+        person.gittorrent(*words).ok()
+        nodes.add_commit(origin, "refs/heads/main", "more", noise("more", 200_000))
+        person.gittorrent("publish", origin, "--wait").ok()
+        whole = {each: each.stat().st_ino for each in disk.path.rglob("*")}
+        filler = disk.fill(leave=100_000)
+        person.gittorrent(*words).failed(FULL)
+        filler.unlink()
+        assert {each: each.stat().st_ino for each in disk.path.rglob("*")} == whole
+        person.gittorrent(*words).ok()
+
+
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_backup_from_a_disk_that_is_read_only_now(
+    tmp_path: Path, person: Person, in_use: bool
+) -> None:
+    """That is when one is wanted; also where a process wrote until then."""
+    with small_disk(person.node, "10m") as disk:
+        person.gittorrent("status").ok()
+        opened = Database(person.node / "node.sqlite")
+        opened.carry(CarriedRow("p", RepositoryId("a" * 52), "/p", MIRROR, "gittorrent://h/p"))
+        files = [person.node / "node.sqlite", person.node / "node.sqlite-wal"]
+        kept = {each: each.read_bytes() for each in files} if in_use else {}
+        opened.close()
+        for path, data in kept.items():
+            path.write_bytes(data)
+        disk.protect()
+        file = tmp_path / "node.tar"
+        done = person.gittorrent("backup", file, "--json").ok()
+        assert json.loads(done.out)["mirrors"] == ["p"]
+        later = somebody(tmp_path / "later")
+        found = json.loads(later.gittorrent("restore", file, "--json").ok().out)
+        assert found["mirrors"] == ["p"]
 
 
 @pytest.mark.parametrize("size", ["13m", pytest.param("24m", marks=pytest.mark.slow)])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from msgspec import Struct
 
-from gittorrent.cli.backup_repositories import Copies, copy_published, encode, remove_others
+from gittorrent.cli.backup_repositories import (
+    Copies,
+    copy_published,
+    encode,
+    remove_others,
+    removing_halves,
+)
 from gittorrent.cli.output import count, json_option, print_json
 from gittorrent.errors import UsageError
 from gittorrent.printable import paragraph
@@ -65,9 +72,10 @@ def backup(file: Path, keys: Path | None, repositories: bool, as_json: bool) -> 
     home = open_home()
     _require_places(home, file, keys)
     copies: Copies = {}
-    if repositories and home.database.exists():
-        copies = copy_published(file, look_at_carried(home.database))
-    back_up_home(home, file, encode(copies) if repositories else None)
+    with removing_halves(file) if repositories else contextlib.nullcontext():
+        if repositories and home.database.exists():
+            copies = copy_published(file, look_at_carried(home.database))
+        back_up_home(home, file, encode(copies) if repositories else None)
     if repositories:
         remove_others(file, copies)
     if keys is not None:

@@ -7,6 +7,7 @@ next backup.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -24,7 +25,7 @@ from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import check_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gittorrent.store.backup import Backup
     from gittorrent.store.database import CarriedRow
@@ -95,6 +96,20 @@ def copy_published(file: Path, rows: Sequence[CarriedRow]) -> Copies:
         directory = f"{row.repository_id}-{number}"
         made[row.repository_id] = copy_repository(carried, folder, directory, before)
     return made
+
+
+@contextlib.contextmanager
+def removing_halves(file: Path) -> Iterator[None]:
+    """Where a backup fails, remove the copies that were made for it: a full disk stays full."""
+    try:
+        yield
+    except BaseException:
+        folder = copies_beside(file)
+        if folder.is_dir():
+            remove_others(file, _former(file))
+            with contextlib.suppress(OSError):  # there are some of the former backup
+                folder.rmdir()
+        raise
 
 
 def remove_others(file: Path, copies: Copies) -> None:

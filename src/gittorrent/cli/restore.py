@@ -21,12 +21,13 @@ from gittorrent.cli.backup_repositories import check_copies, copies_of, place_co
 from gittorrent.cli.output import count, json_option, print_json
 from gittorrent.discovery.ports import Way
 from gittorrent.durable import sync_directory, temporary_directory
-from gittorrent.errors import GitTorrentError, UsageError
+from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.printable import paragraph
 from gittorrent.repository.carried import MIRROR
 from gittorrent.repository.copying import RESTORED, source_of
 from gittorrent.store.backup import COPIES, DATABASE, Kind, read_backup, write_private
 from gittorrent.store.database import CarriedRow, Database, RememberedMirror
+from gittorrent.store.database_file import look_at_carried
 from gittorrent.store.following import FollowTable, WantedRow
 from gittorrent.store.home import Home, named_home, open_home
 from gittorrent.transfer.location import parse_location
@@ -138,6 +139,8 @@ def _restore(
         left.unlink()
     begun = home.root / _BEGUN
     _prepared(begun, database, found, copies, home)
+    for ending in ("-wal", "-shm"):  # of what is replaced
+        home.database.with_name(f"{DATABASE}{ending}").unlink(missing_ok=True)
     begun.rename(home.database)
     sync_directory(home.root)
     shutil.rmtree(home.root / _PLACING, ignore_errors=True)
@@ -147,15 +150,16 @@ def _restore(
 def _place(home: Home, file: Path, copies: Copies) -> Mapping[RepositoryId, Placed]:
     """Put copies of repositories in place, all in one step.
 
-    While the directory for that is there, the repositories in the home are of an interrupted one.
+    While the directory for that is there, the repositories in the home are of an interrupted one,
+    and its database is none, or one that a command made meanwhile.
     """
     placing = home.root / _PLACING
     if placing.exists():
         shutil.rmtree(placing)
         shutil.rmtree(home.repositories, ignore_errors=True)
+    placing.mkdir(mode=0o700)
     if not copies:
         return {}
-    placing.mkdir(mode=0o700)
     made = placing / home.repositories.name
     made.mkdir()
     placed = place_copies(file, copies, made)
@@ -172,11 +176,21 @@ def _require_empty(home: Home, files: Mapping[str, bytes]) -> None:
             continue
         if is_placing and home.repositories in path.parents:
             continue
+        if is_placing and name.startswith(DATABASE) and _carries_nothing(home):
+            continue
         if name not in files or path.read_bytes() != files[name]:
             raise UsageError(
                 f"{home.root} is in use: there is {name}",
                 hint="set GITTORRENT_HOME to a directory that is empty, or not there",
             )
+
+
+def _carries_nothing(home: Home) -> bool:
+    """Tell whether the database is one that a command made in a home that is no node yet."""
+    try:
+        return not look_at_carried(home.database)
+    except LocalError:  # the disk was full: it is empty, or not whole
+        return home.database.stat().st_size == 0
 
 
 def _prepared(path: Path, database: bytes, found: Backup, copies: Copies, home: Home) -> Restored:

@@ -12,7 +12,7 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import Batch, locked, make_directory, share_like_directory, sync_all
+from gittorrent.durable import Batch, locked, make_directory, naming, share_like_directory, sync_all
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.export.inventory import FOLDERS, STATE, is_exported_name
 from gittorrent.export.place import BusyPlaceError
@@ -112,7 +112,8 @@ class Directory:
             for number, (name, data) in enumerate(files.items()):
                 make_directory((self._path / name).parent)
                 beside = self._new / str(number)
-                beside.write_bytes(data)
+                with naming(self._path / name):
+                    beside.write_bytes(data)
                 share_like_directory(beside)
                 batch.move(beside, self._path / name)
 
@@ -122,7 +123,7 @@ class Directory:
         make_directory(target.parent)
         beside = self._new / "large"
         try:
-            with beside.open("wb") as file:
+            with naming(target), beside.open("wb") as file:
                 for chunk in chunks:
                     file.write(chunk)
                 written = file.tell()

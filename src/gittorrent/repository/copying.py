@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from gittorrent.durable import naming
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.git import history
 from gittorrent.git.refs import apply_changes, read_refs
@@ -243,7 +244,7 @@ def _files(git_dir: Path, *, steady: bool) -> Iterator[str]:
 def _copy(source: Path, target: Path) -> CopiedFile:
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
-    with source.open("rb") as file, target.open("wb") as into:
+    with naming(target), source.open("rb") as file, target.open("wb") as into:
         while data := file.read(_CHUNK):
             digest.update(data)
             size += len(data)
@@ -264,7 +265,8 @@ def _read(path: Path, name: str, file: CopiedFile, into: Path | None) -> None:
         raise CopyDamagedError(f"{name!r} is no name of a file in a repository")
     digest, left = hashlib.sha256(), file.size
     try:
-        with _open_regular(path) as source, Path(into or os.devnull).open("wb") as to:
+        sink = Path(into or os.devnull)
+        with _open_regular(path) as source, naming(sink), sink.open("wb") as to:
             while left and (data := source.read(min(left, _CHUNK))):
                 digest.update(data)
                 to.write(data)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from gittorrent.durable import sync_directory, temporary_directory
+from gittorrent.durable import naming, sync_directory, temporary_directory
 from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.ownership import make_private
 from gittorrent.store.database_file import copy_database
@@ -190,7 +190,7 @@ def write_private(path: Path, data: bytes, check: Callable[[Path], object] | Non
     try:
         beside.unlink(missing_ok=True)
         make_private(beside)
-        with beside.open("r+b") as file:
+        with naming(path), beside.open("r+b") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

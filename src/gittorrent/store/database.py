@@ -566,7 +566,7 @@ _HINTS = {
     sqlite3.SQLITE_CORRUPT: _MOVE_AWAY,
     sqlite3.SQLITE_NOTADB: _MOVE_AWAY,
     sqlite3.SQLITE_FULL: "make room and try again",
-    sqlite3.SQLITE_IOERR: "its disk fails, or a quota or a limit of the size of files"
+    sqlite3.SQLITE_IOERR: "its disk is full or fails, or a quota or a limit of the size of files"
     " ('ulimit -f') is reached; GITTORRENT_HOME names another place for it",
 }
 """What to do, by the code of the failure."""

@@ -9,15 +9,19 @@ that it is the database of one moment.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from gittorrent.durable import temporary_directory
 from gittorrent.errors import LocalError
 from gittorrent.ids import RepositoryId
+from gittorrent.ownership import make_private
 from gittorrent.store.database import CarriedRow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 BUSY_SECONDS = 5.0
@@ -59,7 +63,10 @@ def look_at(path: Path, query: str, *values: str | int) -> list[tuple[Any, ...]]
 
 
 def _rows(path: Path, how: str, query: str, values: tuple[str | int, ...]) -> list[tuple[Any, ...]]:
-    with contextlib.closing(_connect(path, how)) as connection:
+    with (
+        _readable(path, how) as (readable, as_it_is),
+        contextlib.closing(_connect(readable, as_it_is)) as connection,
+    ):
         return connection.execute(query, values).fetchall()
 
 
@@ -70,6 +77,25 @@ def _is_open(path: Path) -> bool:
 
 def _connect(path: Path, how: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?{how}", timeout=BUSY_SECONDS, uri=True)
+
+
+@contextlib.contextmanager
+def _readable(path: Path, how: str) -> Iterator[tuple[Path, str]]:
+    """Yield which file to open, and how, to read a database.
+
+    Where the disk is read-only SQLite can make no file beside it, and nobody writes: it is taken as
+    it lies, or, with what a process wrote that had it open then, from a copy.
+    """
+    if not os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+        yield path, how
+    elif not _is_open(path):
+        yield path, _AS_IT_LIES
+    else:
+        with temporary_directory("backup") as folder:
+            for name in (path.name, f"{path.name}-wal"):
+                make_private(folder / name)
+                (folder / name).write_bytes(path.with_name(name).read_bytes())
+            yield folder / path.name, "mode=rw"
 
 
 def copy_database(path: Path, target: Path) -> None:
@@ -84,7 +110,8 @@ def copy_database(path: Path, target: Path) -> None:
     """
     try:
         with (
-            contextlib.closing(_connect(path, "mode=rw")) as source,
+            _readable(path, "mode=rw") as (readable, how),
+            contextlib.closing(_connect(readable, how)) as source,
             contextlib.closing(sqlite3.connect(target)) as copy,
         ):
             source.backup(copy)

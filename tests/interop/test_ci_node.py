@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import socket
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,70 +19,15 @@ from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire.ci import FetchLine, Open
 from gittorrent.wire.pktline import encode
 from gittorrent.wire.upload_requests import UploadRequest
-from support import bulk, gitcmd, nodes
-from support.plain_servers import WebServer, git_over_http
-from support.programs import GITS, Daemon, Done, Person, serve, somebody, wait_until
-
-GOING = "going to "
-
-
-@dataclass
-class Site:
-    """A server, a runner that is led to its own node, and the node."""
-
-    runner: Person
-    server: WebServer
-    upstream: Path
-    stack: ExitStack
-    node: Daemon | None = None
-
-    @property
-    def url(self) -> str:
-        return f"{self.server.base}/x/project.git"
-
-    @property
-    def socket(self) -> Path:
-        return self.runner.node / "run" / "ci.sock"
-
-    def begin(self, *more: str) -> None:
-        self.runner.node.mkdir(mode=0o700, exist_ok=True)
-        lines = ["[ci]", f'allow = ["{self.server.base}/x/"]', *more]
-        (self.runner.node / "node.toml").write_text("\n".join(lines) + "\n")
-        self.node = self.stack.enter_context(serve(self.runner))
-
-    def kill(self) -> None:
-        assert self.node is not None
-        self.node.running.signal_group(signal.SIGKILL)
-        self.node.running.wait()
-
-    def clone(self, name: str, *words: str) -> Done:
-        return self.runner.git("clone", *words, self.url, name)
-
-    def head(self, name: str) -> str:
-        return gitcmd.text(self.runner.root / name, "rev-parse", "HEAD")
-
-    def upstream_head(self) -> str:
-        return gitcmd.text(self.upstream, "rev-parse", "HEAD")
-
-    def commit(self, text: str, branch: str = "HEAD", parent: str = "HEAD") -> str:
-        words = ["commit-tree", "HEAD^{tree}", "-p", parent, "-m", text]
-        made = gitcmd.text(self.upstream, *words)
-        gitcmd.git(self.upstream, "update-ref", branch, made)
-        return made
-
-    def has_copy(self) -> bool:
-        return any((self.runner.node / "ci").glob("*/copy*.git/HEAD"))
+from support import gitcmd, nodes
+from support.ci_sites import GOING, Site, a_site
+from support.programs import GITS, wait_until
 
 
 @pytest.fixture(params=GITS)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    upstream = bulk.make_small(tmp_path / "upstreams" / "x" / "project.git")
-    gitcmd.git(upstream, "config", "uploadpack.allowFilter", "true")
-    runner = somebody(tmp_path / "runner", str(request.param))
-    with ExitStack() as stack:
-        server = stack.enter_context(git_over_http(upstream.parents[1]))
-        runner.gittorrent("ci", "setup", "--for", server.base).ok()
-        yield Site(runner, server, upstream, stack)
+    with a_site(tmp_path, str(request.param)) as made:
+        yield made
 
 
 def test_one_request_upstream_serves_all(site: Site) -> None:
@@ -430,18 +373,13 @@ def refused(site: Site, header: str, *wants: str) -> str:
     return str(caught.value)
 
 
-def private_clone(site: Site, name: str) -> Done:
-    helper = "credential.helper=!f() { echo username=me; echo password=secret; }; f"
-    return site.runner.git("-c", helper, "clone", site.url, name)
-
-
 def test_who_may_not_read_gets_nothing(site: Site) -> None:
     site.server.password = "secret"
     site.begin()
-    done = private_clone(site, "first").ok()
+    done = site.private_clone("first").ok()
     assert GOING not in done.err
     assert "secret" not in done.err
-    private_clone(site, "second").ok()
+    site.private_clone("second").ok()
     assert len(site.server.fetched) == 1
     site.clone("stranger").failed(128)
     head = site.upstream_head()
@@ -462,7 +400,7 @@ def test_only_what_is_listed_is_given(site: Site) -> None:
     site.server.password = "secret"
     mistake = site.commit("mistake", "refs/heads/mistake")
     site.begin()
-    private_clone(site, "first").ok()
+    site.private_clone("first").ok()
     wait_until(site.has_copy, "the node has a copy")
     parent = gitcmd.text(site.upstream, "rev-parse", "HEAD~1")
     gitcmd.git(site.upstream, "branch", "-D", "mistake")
@@ -479,7 +417,7 @@ def test_parents_of_what_is_not_listed_are_not_given(site: Site) -> None:
     mistake = site.commit("mistake", "refs/heads/mistake")
     child = site.commit("its child", "refs/heads/mistake", mistake)
     site.begin()
-    private_clone(site, "first").ok()
+    site.private_clone("first").ok()
     wait_until(site.has_copy, "the node has a copy")
     gitcmd.git(site.upstream, "branch", "-D", "mistake")
     head, parent = site.upstream_head(), gitcmd.text(site.upstream, "rev-parse", "HEAD~1")
@@ -494,7 +432,7 @@ def test_what_is_not_listed_counts_as_nothing_that_somebody_has(site: Site) -> N
     site.server.password = "secret"
     mistake = site.commit("mistake", "refs/heads/mistake")
     site.begin()
-    private_clone(site, "first").ok()
+    site.private_clone("first").ok()
     wait_until(site.has_copy, "the node has a copy")
     gitcmd.git(site.upstream, "branch", "-D", "mistake")
     head, parent = site.upstream_head(), gitcmd.text(site.upstream, "rev-parse", "HEAD~1")
@@ -516,7 +454,7 @@ def test_what_becomes_public_is_asked_anew(site: Site) -> None:
     site.server.password = "secret"
     mistake = site.commit("mistake", "refs/heads/mistake")
     site.begin()
-    private_clone(site, "first").ok()
+    site.private_clone("first").ok()
     wait_until(site.has_copy, "the node has a copy")
     assert b"packfile" in asked(site, HEADER, mistake)
     gitcmd.git(site.upstream, "branch", "-D", "mistake")

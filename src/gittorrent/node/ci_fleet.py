@@ -220,6 +220,10 @@ class CiFleet:
             pause = min(LONG_PAUSE, pause * 1.5)
         return False
 
+    async def is_own(self, url: str) -> bool:
+        """Tell whether an upstream is this node's to ask."""
+        return await self._chosen(url) is None
+
     async def refs(self, url: str, request: bytes) -> Listed | None:
         """Return what a public upstream says now, as another runner heard it.
 

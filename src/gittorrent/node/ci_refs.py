@@ -3,8 +3,9 @@
 Tracks whom they let read a moment ago, and what they listed last. Rules: the upstream says who may
 read, each time, and a caller's credentials are used for that caller alone; a list of refs is never
 older than the question for it. Many jobs begin at once, so lists of a public upstream begin at most
-once in `REFRESH_SECONDS` and are for all who asked before; where the operator trusts the other
-runners with it (``share-refs``), for all of the fleet. Must not know how jobs and runners call.
+once in `REFRESH_SECONDS` and are for all who asked before, whichever refs each asked for; where the
+operator trusts the other runners with it (``share-refs``), for all of the fleet. Upstreams are
+asked for no refs but those that somebody needs. Must not know how jobs and runners call.
 Source: gitprotocol-v2(5), ls-refs.
 """
 
@@ -14,19 +15,22 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError, note_ref
+from gittorrent.node.ci_lists import RefLists
 from gittorrent.node.ci_maker import USUAL, RefusedError
 from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
 from gittorrent.wire.ci_fleet import Listed
 from gittorrent.wire.ci_urls import is_allowed
-from gittorrent.wire.peeled_refs import PeeledRefs, without_peel
-from gittorrent.wire.upload_requests import list_request, request_prefixes
+from gittorrent.wire.peeled_refs import PeeledRefs
+from gittorrent.wire.ref_lists import RefRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from gittorrent.node.ci_lists import Close
     from gittorrent.node.ci_maker import Asker, Working
     from gittorrent.node.ci_options import CiConfig
 
@@ -45,9 +49,15 @@ MAX_PUBLIC = 10_000
 MAX_LISTED = 64
 """Upstreams of which the refs are remembered that they listed last: 100 KB each, or some MB."""
 
+MAX_NEW = 16
+"""Refs of a list of which it is asked once more what they name; of more all is asked anew."""
+
 _HEAD = b"HEAD"
-_ALL = (_HEAD, *USUAL, b"refs/pull/", b"refs/merge-requests/")
-"""Refs whose objects jobs fetch: those of pull requests, as the usual forges name them."""
+_READABLE = RefRequest(prefixes=(_HEAD,))
+"""Asks for as little as an upstream can be asked for."""
+
+_PULLS = (b"refs/pull/", b"refs/merge-requests/")
+"""Refs of pull requests, as the usual forges name them: often many more than all others."""
 
 
 T = TypeVar("T")
@@ -64,7 +74,8 @@ class Proof(Struct, frozen=True):
         url: of the upstream.
         header: what it was told of the caller; empty if anybody may read.
         at: when it said so, by the event loop's clock.
-        tips: ids of the refs that it listed; of a public one, nothing.
+        tips: ids of the refs that it listed, but for those of pull requests where nobody needed
+            them; of a public one, nothing.
         said: what a public one says that it can, as git reads it.
     """
 
@@ -85,6 +96,10 @@ class Proof(Struct, frozen=True):
 
 class RefSharing(Protocol):
     """The other runners, as far as they ask for refs."""
+
+    async def is_own(self, url: str) -> bool:
+        """Tell whether this runner is the one that asks an upstream."""
+        ...
 
     async def refs(self, url: str, request: bytes) -> Listed | None:
         """Return what a public upstream says now; None if this runner is to ask it."""
@@ -107,14 +122,14 @@ class CiRefs:
         self._listed: dict[str, dict[bytes, bytes]] = {}
         self._peeled: dict[str, PeeledRefs] = {}
         self._proofs: Flights[Proof] = Flights()
-        self._listings: Flights[Listed] = Flights(REFRESH_SECONDS)
+        self._shared = RefLists(self._ask_fleet)
         # Apart from the above: nobody whom another runner waits for may wait for a runner.
-        self._own: Flights[Listed] = Flights(REFRESH_SECONDS)
+        self._own = RefLists(self._ask, REFRESH_SECONDS)
         self._turns = FairTurns(LISTINGS_AT_ONCE)
 
     async def stop(self) -> None:
         """End what is under way."""
-        await asyncio.gather(self._proofs.stop(), self._listings.stop(), self._own.stop())
+        await asyncio.gather(self._proofs.stop(), self._shared.stop(), self._own.stop())
 
     async def prove(self, url: str, header: str) -> Proof:
         """Ask an upstream whether it lets a caller read.
@@ -136,8 +151,7 @@ class CiRefs:
                 key = (url, header)
                 return await self._proofs.join(key, lambda: self._ask_proof(url, header))
             # Who may read was asked a moment ago, if it is asked now.
-            asked = list_request(_HEAD)
-            await self._listings.join((url, asked), lambda: self._heard(url, asked))
+            await (await self._lists_of(url)).anything(url, _READABLE)
         except MayNotReadError as error:
             if header:
                 raise RefusedError(str(error)) from error
@@ -158,12 +172,10 @@ class CiRefs:
         known = self._known(url)
         if known is not None:
             return known
-        now, asked = self._now(), list_request(_HEAD)
         try:
-            found = await self._own.join((url, asked), lambda: self._ask(url, asked))
+            await self._own.anything(url, _READABLE)
         except MayNotReadError as error:
             raise RefusedError(str(error)) from error
-        _put(self._public, url, Proof(url, "", now, said=found.said), MAX_PUBLIC)
         return self._public[url]
 
     def _require_allowed(self, url: str) -> None:
@@ -181,13 +193,24 @@ class CiRefs:
 
     async def _ask_proof(self, url: str, header: str) -> Proof:
         now = self._now()
+        return Proof(url, header, now, await self._tips(url, header, (_HEAD, *USUAL)))
 
+    async def with_pulls(self, proof: Proof) -> Proof:
+        """Return what proves that somebody may read, with the tips of pull requests.
+
+        Raises:
+            GitTorrentError: the upstream does not say.
+        """
+        more = await self._tips(proof.url, proof.header, _PULLS)
+        return replace(proof, tips=proof.tips | more)
+
+    async def _tips(self, url: str, header: str, prefixes: Sequence[bytes]) -> frozenset[bytes]:
         def ask() -> frozenset[bytes]:
             with CiUpstream(url, header) as upstream:
-                return frozenset(upstream.list_refs(_ALL).values())
+                return frozenset(upstream.list_refs(prefixes).values())
 
         async with self._turns:
-            return Proof(url, header, now, await self._work(ask))
+            return await self._work(ask)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -213,7 +236,8 @@ class CiRefs:
         """
         if proof.header:
             raise RefusedError("what is not public is listed by the upstream")
-        return (await self._list(proof.url, request)).refs
+        lists = await self._lists_of(proof.url)
+        return (await lists.listing(proof.url, RefRequest.parse(request))).refs
 
     async def for_others(self, url: str, request: bytes) -> Listed:
         """Return what a public upstream says now, for another runner.
@@ -222,35 +246,7 @@ class CiRefs:
             GitTorrentError: it does not say, or is not allowed here.
         """
         self._require_allowed(url)
-        found = await self._own.join_next((url, request), lambda: self._ask(url, request))
-        # Those who ask for refs here are those who ask for objects next.
-        self._note(url, request, found)
-        return found
-
-    async def _list(self, url: str, request: bytes) -> Listed:
-        return await self._listings.join_next((url, request), lambda: self._heard(url, request))
-
-    async def _heard(self, url: str, request: bytes) -> Listed:
-        """Return what an upstream says now, from the fleet or from itself."""
-        now = self._now()
-        fleet = self.fleet if self.config.share_refs else None
-        found = None if fleet is None else await fleet.refs(url, request)
-        if found is None:
-            found = await self.for_others(url, request)
-        else:
-            self._note(url, request, found)
-        _put(self._public, url, Proof(url, "", now, said=found.said), MAX_PUBLIC)
-        return found
-
-    def _note(self, url: str, request: bytes, found: Listed) -> None:
-        """Remember which refs an upstream has, if it was asked for the usual ones at least."""
-        asked = set(request_prefixes(request))
-        if asked and not asked.issuperset(USUAL):
-            return
-        refs: dict[bytes, bytes] = {}
-        for packet in found.packets():
-            note_ref(packet, refs)
-        _put(self._listed, url, refs, MAX_LISTED)
+        return await self._own.listing(url, RefRequest.parse(request))
 
     async def look_again(self, url: str) -> None:
         """Have the usual refs of a public upstream known as they are now.
@@ -258,34 +254,71 @@ class CiRefs:
         Raises:
             GitTorrentError: it does not say.
         """
-        await self.for_others(url, list_request(_HEAD, *USUAL))
+        await self._own.listing(url, RefRequest(prefixes=(_HEAD, *USUAL)))
 
-    async def _ask(self, url: str, request: bytes) -> Listed:
-        """Ask an upstream, without what is known of its tags."""
-        shorter, known = without_peel(request), self._peeled.get(url)
-        if shorter is not None and known is not None:
-            found = await self._ask_itself(url, shorter)
-            refs = known.complete(found.packets())
-            if refs is not None:
-                return Listed(found.said, refs)
-        found = await self._ask_itself(url, request)
-        if shorter is not None:
-            learned = PeeledRefs()
-            learned.learn(found.packets())
-            _put(self._peeled, url, learned, MAX_LISTED)
+    async def _lists_of(self, url: str) -> RefLists:
+        """Return where this runner's jobs get lists of an upstream."""
+        fleet = self.fleet if self.config.share_refs else None
+        return self._own if fleet is None or await fleet.is_own(url) else self._shared
+
+    async def _ask_fleet(self, url: str, close: Close) -> Listed:
+        """Return what an upstream says now, from another runner, or from itself if none says it."""
+        now, asked = self._now(), close()
+        found = None if self.fleet is None else await self.fleet.refs(url, asked.encode())
+        if found is None:
+            return await self._own.listing(url, asked)
+        self._note(url, asked, found, now)
         return found
 
-    async def _ask_itself(self, url: str, request: bytes) -> Listed:
-        refs = bytearray()
+    async def _ask(self, url: str, close: Close) -> Listed:
+        """Ask an upstream, without what is known of its tags."""
+        known = self._peeled.get(url) or PeeledRefs()
 
-        def ask() -> bytes:
+        def ask() -> tuple[RefRequest, Listed]:
             with CiUpstream(url, "") as upstream:
-                upstream.list_as(request, refs.extend)
-                return upstream.said
+                asked = close()
+                return asked, Listed(upstream.said, _ask_peeled(upstream, asked, known))
 
         async with self._turns:
-            said = await self._work(ask)
-        return Listed(said, bytes(refs))
+            now = self._now()
+            asked, found = await self._work(ask)
+        _put(self._peeled, url, known, MAX_LISTED)
+        # Those who ask for refs here are those who ask for objects next.
+        self._note(url, asked, found, now)
+        return found
+
+    def _note(self, url: str, asked: RefRequest, found: Listed, now: float) -> None:
+        """Remember that anybody may read an upstream, and its refs, if it was asked for all."""
+        _put(self._public, url, Proof(url, "", now, said=found.said), MAX_PUBLIC)
+        if asked.has_all(USUAL):
+            refs: dict[bytes, bytes] = {}
+            for packet in found.packets():
+                note_ref(packet, refs)
+            _put(self._listed, url, refs, MAX_LISTED)
+
+
+def _ask_peeled(upstream: CiUpstream, asked: RefRequest, known: PeeledRefs) -> bytes:
+    """Return an upstream's answer to a request for refs, and learn of its tags. Blocks."""
+    shorter = asked.without_peel
+    if shorter != asked and known:
+        packets = _packets(upstream, shorter)
+        unknown = known.unknown(packets)
+        if 0 < len(unknown) <= MAX_NEW:
+            # What an object is does not change: it does not matter where these refs are by now.
+            known.learn(_packets(upstream, RefRequest(asked.words, tuple(sorted(set(unknown))))))
+        refs = known.complete(packets)
+        if refs is not None:
+            return refs
+    packets = _packets(upstream, asked)
+    if shorter != asked:
+        known.learn(packets)
+    return b"".join(packets)
+
+
+def _packets(upstream: CiUpstream, asked: RefRequest) -> list[bytes]:
+    found: list[bytes] = []
+    upstream.list_as(asked.encode(), found.append)
+    return found
 
 
 def _put(known: dict[str, T], url: str, value: T, most: int) -> None:

@@ -26,7 +26,7 @@ from gittorrent.node.flights import Flights
 from gittorrent.transfer.working import stoppable_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Hashable
+    from collections.abc import Callable, Coroutine, Hashable, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Any
 
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 EXPIRE_SECONDS = 60.0
 """How often it is looked what has to go."""
+
+MAX_OF_PULLS = 8
+"""Objects of which it is looked for whether they are pull requests': jobs build one or two."""
 
 T = TypeVar("T")
 
@@ -161,12 +164,19 @@ class CiService:
         # Of commits called shallow git gives the parents, whatever is wanted.
         named = dict.fromkeys((*request.wants, *request.shallow))
         others = [oid for oid in named if oid not in proof.tips]
-        if not others:
+        if not others or await self._are_reached(proof, others):
             return proof
+        if len(others) <= MAX_OF_PULLS:
+            proof = await self.refs.with_pulls(proof)
+            others = [oid for oid in others if oid not in proof.tips]
+            if not others or await self._are_reached(proof, others):
+                return proof
+        raise RefusedError("not all of it is reached by the refs that the upstream lists")
+
+    async def _are_reached(self, proof: Proof, oids: Sequence[bytes]) -> bool:
+        """Tell whether commits are in the past of what an upstream lists to a caller."""
         copy, tips = self._maker.copy(proof), proof.tips
-        if copy is None or not await self._work(lambda: copy.reaches(tips, others)):
-            raise RefusedError("not all of it is reached by the refs that the upstream lists")
-        return proof
+        return copy is not None and await self._work(lambda: copy.reaches(tips, oids))
 
     # -- answers
 

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING
 from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_PKT_PAYLOAD
 from gittorrent.wire.pktline import HEADER_SIZE
-from gittorrent.wire.upload_requests import list_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PEEL = pktline.encode(b"peel")
 _REF = re.compile(
     rb"(?P<oid>[0-9a-f]{40}) (?P<name>[^ \n\0]+)(?P<more>(?: [!-~]+)*?)"
     rb"(?: peeled:(?P<peeled>[0-9a-f]{40}))?\n\Z"
@@ -28,16 +26,8 @@ _REF = re.compile(
 _BRANCH = re.compile(rb"HEAD\Z|refs/heads/")
 
 
-def without_peel(request: bytes) -> bytes | None:
-    """Return a request for refs that asks for no peeled tags; None if it does not anyway.
-
-    Args:
-        request: as `gittorrent.wire.upload_requests` writes it.
-    """
-    # Words come in order, so it is the first one.
-    beginning = list_request()[:-HEADER_SIZE]
-    rest = request.removeprefix(beginning + _PEEL)
-    return None if rest == request else beginning + rest
+MAX_KNOWN = 20_000
+"""Objects of one repository of which it is remembered what they are; a longer list takes more."""
 
 
 class PeeledRefs:
@@ -46,14 +36,28 @@ class PeeledRefs:
     def __init__(self) -> None:
         self._known: dict[bytes, bytes | None] = {}
 
+    def __bool__(self) -> bool:
+        """Tell whether anything is known."""
+        return bool(self._known)
+
     def learn(self, packets: Iterable[bytes]) -> None:
-        """Remember what an answer with peeled tags says, and nothing else."""
-        known = {}
+        """Remember what an answer with peeled tags says, and as much as there is room for."""
+        new = {}
         for packet in packets:
             found = _REF.match(packet[HEADER_SIZE:])
             if found is not None and not _BRANCH.match(found["name"]):
-                known[found["oid"]] = found["peeled"]
-        self._known = known
+                new[found["oid"]] = found["peeled"]
+        known = self._known | new
+        self._known = known if len(known) <= MAX_KNOWN else new
+
+    def unknown(self, packets: Iterable[bytes]) -> list[bytes]:
+        """Return names of the refs in an answer of which it is not known what they name."""
+        found = (_REF.match(packet[HEADER_SIZE:]) for packet in packets)
+        return [
+            each["name"]
+            for each in found
+            if each and not _BRANCH.match(each["name"]) and each["oid"] not in self._known
+        ]
 
     def complete(self, packets: Iterable[bytes]) -> bytes | None:
         """Return an answer without peeled tags as it is with them; None if that is not known."""

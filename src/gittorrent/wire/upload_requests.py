@@ -30,6 +30,8 @@ from gittorrent.wire.limits import MAX_QUESTION_PREFIXES
 from gittorrent.wire.pktline import DELIM, FLUSH, HEADER_SIZE, PktLineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gittorrent.ids import ObjectFormat
 
 MAX_REQUEST = 8 << 20
@@ -188,19 +190,22 @@ def parse_list_request(data: bytes) -> bytes:
     if command.name != _LIST:
         raise OtherRequestError("no request for refs")
     command.require_known_capabilities()
-    return _encode([_LIST, _AGENT, _named(SHA1)], _listing(command.arguments))
+    return encode_list_words(_listing(command.arguments))
 
 
 def list_request(*prefixes: bytes) -> bytes:
     """Return a request for the refs whose names begin so, as it is written in here."""
-    return _encode([_LIST, _AGENT, _named(SHA1)], [b"ref-prefix " + each for each in prefixes])
+    return encode_list_words(b"ref-prefix " + each for each in prefixes)
 
 
-def request_prefixes(request: bytes) -> list[bytes]:
-    """Return what the names of refs begin with that a request as above asks for; none for all."""
-    prefix = b"ref-prefix "
-    words = _taken_apart(request).arguments
-    return [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
+def list_words(request: bytes) -> list[bytes]:
+    """Return the arguments of a request for refs that is written as in here."""
+    return _taken_apart(request).arguments
+
+
+def encode_list_words(words: Iterable[bytes]) -> bytes:
+    """Write a request for refs with these arguments, each once, in order."""
+    return _encode([_LIST, _AGENT, _named(SHA1)], sorted(set(words)))
 
 
 def parse_question(raw: bytes, object_format: ObjectFormat) -> Question | None:

@@ -38,6 +38,9 @@ class Others:
         self.asked: list[bytes] = []
         self._known = known
 
+    async def is_own(self, url: str) -> bool:
+        return False
+
     async def refs(self, url: str, request: bytes) -> Listed | None:
         assert url == URL
         self.asked.append(request)

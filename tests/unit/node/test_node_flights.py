@@ -80,34 +80,6 @@ def test_a_failure_is_everybodys() -> None:
     asyncio.run(scene())
 
 
-def test_what_began_before_is_not_new_enough() -> None:
-    async def scene() -> None:
-        flights = Flights[int]()
-        works = [Work() for _ in range(3)]
-        first = asyncio.ensure_future(flights.join_next("x", works[0]))
-        await settle()
-        later = [asyncio.ensure_future(flights.join_next("x", works[1])) for _ in range(3)]
-        await settle()
-        assert (works[0].begun, works[1].begun) == (1, 0)
-        works[0].may_end.set()
-        await first
-        await settle()
-        assert works[1].begun == 1
-        last = asyncio.ensure_future(flights.join_next("x", works[2]))
-        await settle()
-        assert works[2].begun == 0
-        works[1].may_end.set()
-        assert await asyncio.gather(*later) == [1, 1, 1]
-        await settle()
-        works[2].may_end.set()
-        assert await last == 1
-        await settle()
-        assert "x" not in flights
-        assert ("x", "next") not in flights
-
-    asyncio.run(scene())
-
-
 def test_stopping_ends_all() -> None:
     async def scene() -> None:
         flights, work = Flights[int](), Work()
@@ -117,31 +89,5 @@ def test_stopping_ends_all() -> None:
         assert work.cancelled == 1
         with pytest.raises(asyncio.CancelledError):
             await task
-
-    asyncio.run(scene())
-
-
-def test_what_rests_begins_once_for_all_who_come_meanwhile() -> None:
-    async def scene() -> None:
-        flights, work = Flights[int](3600), Work()
-        work.may_end.set()
-        assert await flights.join_next("x", work) == 1
-        assert await flights.join_next("y", work) == 2
-        waiting = [asyncio.ensure_future(flights.join_next("x", work)) for _ in range(3)]
-        await settle()
-        assert work.begun == 2  # an hour is not over
-        assert await flights.join("x", work) == 3  # what needs not be new
-        await flights.stop()
-        assert all(each.cancelled() for each in waiting)
-
-    asyncio.run(scene())
-
-
-def test_what_has_rested_begins_anew() -> None:
-    async def scene() -> None:
-        flights, work = Flights[int](0.001), Work()
-        work.may_end.set()
-        found = [await flights.join_next("x", work) for _ in range(3)]
-        assert found == [1, 2, 3]
 
     asyncio.run(scene())

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from gittorrent.wire.ci_fleet import Listed
-from gittorrent.wire.peeled_refs import PeeledRefs, without_peel
+from gittorrent.wire.peeled_refs import MAX_KNOWN, PeeledRefs
 from gittorrent.wire.pktline import encode
-from gittorrent.wire.upload_requests import list_request, parse_list_request
+from gittorrent.wire.ref_lists import RefRequest
+from gittorrent.wire.upload_requests import parse_list_request
 from support import bulk, gitcmd
 from support.programs import GITS
 
@@ -39,7 +40,7 @@ def listed(git: str, upstream: Path, request: bytes) -> Listed:
 def test_what_is_completed_is_what_the_server_would_say(git: str, tmp_path: Path) -> None:
     upstream = bulk.make_small(tmp_path / "upstream.git")
     whole, known = asked(*ALL), PeeledRefs()
-    shorter = without_peel(whole)
+    shorter = RefRequest.parse(whole).without_peel.encode()
     assert shorter == asked(*ALL[1:])
     full = listed(git, upstream, whole)
     assert b" peeled:" in full.refs
@@ -56,15 +57,23 @@ def test_what_is_completed_is_what_the_server_would_say(git: str, tmp_path: Path
     assert moved == listed(git, upstream, whole).refs
     # A tag that nobody has heard of is not.
     gitcmd.git(upstream, "tag", "-a", "-m", "two", "v2", made)
-    assert known.complete(listed(git, upstream, shorter).packets()) is None
+    news = listed(git, upstream, shorter)
+    assert known.complete(news.packets()) is None
+    # It is enough to ask for it alone.
+    assert known.unknown(news.packets()) == [b"refs/tags/v2"]
+    known.learn(listed(git, upstream, asked(b"peel", b"ref-prefix refs/tags/v2")).packets())
+    assert known.complete(news.packets()) == listed(git, upstream, whole).refs
 
 
-def test_only_the_word_itself_is_left_out() -> None:
-    assert without_peel(asked(*ALL[1:])) is None
-    tricky = list_request(b"refs/00010008peel", b"0008peel")
-    assert without_peel(tricky) is None
-    both = asked(b"peel", b"ref-prefix 0008peel")
-    assert without_peel(both) == asked(b"ref-prefix 0008peel")
+def test_of_many_objects_those_heard_of_last_are_known() -> None:
+    def packets(first: int, count: int) -> list[bytes]:
+        return [encode(b"%040x refs/tags/x\n" % each) for each in range(first, first + count)]
+
+    known = PeeledRefs()
+    known.learn(packets(0, MAX_KNOWN))
+    known.learn(packets(MAX_KNOWN, 2))
+    assert known.complete(packets(MAX_KNOWN, 2)) is not None
+    assert known.complete(packets(0, 1)) is None
 
 
 def test_what_is_no_ref_passes_through() -> None:

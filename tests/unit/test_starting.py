@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import compileall
+import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import gittorrent
 
 PROGRAM = """
 import importlib, os, signal, sys
@@ -93,3 +98,58 @@ main()
 def test_what_imports_made_is_not_looked_through_for_garbage_but_the_rest_is() -> None:
     done = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"True True")
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package, to be damaged."""
+    place = tmp_path_factory.mktemp("copy")
+    source = Path(gittorrent.__file__).parent
+    shutil.copytree(source, place / "gittorrent", ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(place, quiet=1)
+    return place
+
+
+@pytest.mark.parametrize("damage", ["cut short", "zeros", "source", "missing"])
+@pytest.mark.parametrize(
+    ("start", "words", "module"),
+    [
+        ("cli.start", ["tidy", "."], "cli/tidy"),  # loaded by the command line when it is asked for
+        ("cli.start", ["--version"], "cli/main"),
+        ("helper.start", ["origin", "gittorrent://127.0.0.1:1/p.git"], "helper/main"),
+        ("helper.start", ["origin", "ci+https://127.0.0.1:1/p.git"], "helper/ci"),
+    ],
+)
+def test_a_damaged_part_of_the_program_is_named(
+    copied: Path, tmp_path: Path, start: str, words: list[str], module: str, damage: str
+) -> None:
+    source = copied / "gittorrent" / f"{module}.py"
+    compiled = Path(importlib.util.cache_from_source(str(source)))
+    former = {path: path.read_bytes() for path in (source, compiled)}
+    stamp = source.stat()
+    if damage == "cut short":
+        compiled.write_bytes(former[compiled][:200])
+    elif damage == "zeros":
+        compiled.write_bytes(former[compiled][:16] + bytes(2000))
+    else:
+        compiled.unlink()
+        source.write_bytes(b"def (") if damage == "source" else source.unlink()
+    program = f"import sys; from gittorrent.{start} import main; main()"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, check=False, cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(copied), "GITTORRENT_HOME": str(tmp_path)},
+        )  # fmt: skip
+    finally:
+        for path, data in former.items():
+            path.write_bytes(data)
+        os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    said = done.stderr.decode().strip().splitlines()
+    assert done.returncode == 7, said
+    assert len(said) == 2, said
+    assert said[0].startswith("gittorrent: a part of this program cannot be loaded")
+    assert said[1].endswith("install it again")
+    if damage in ("cut short", "zeros"):
+        assert str(compiled) in said[0]
+        assert str(compiled) in said[1]

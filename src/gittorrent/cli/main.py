@@ -135,7 +135,9 @@ def main(command: click.Command = gittorrent) -> NoReturn:
         command.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.Abort:
+    except click.Abort as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for the end of somebody's typing
+            raise error.__cause__ from None
         sys.exit(PROCESS.status)
     except click.ClickException as error:
         error.show()

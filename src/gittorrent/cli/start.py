@@ -8,6 +8,7 @@ lost, and so it is at the end of the process.
 from __future__ import annotations
 
 import signal
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # even `typing` takes a moment
@@ -16,9 +17,18 @@ if TYPE_CHECKING:  # even `typing` takes a moment
 
 def main() -> NoReturn:
     """Run the command line."""
-    from gittorrent.startup import prepare
+    from gittorrent.startup import DAMAGED, prepare, say_what_is_damaged
 
     prepare()
+    try:
+        _run()
+    except Exception as error:
+        if not say_what_is_damaged(error):
+            raise
+    sys.exit(DAMAGED)
+
+
+def _run() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     import gc

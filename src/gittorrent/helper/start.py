@@ -8,6 +8,7 @@ all is written and closed.
 from __future__ import annotations
 
 import signal
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # even `typing` takes a moment
@@ -16,15 +17,23 @@ if TYPE_CHECKING:  # even `typing` takes a moment
 
 def main() -> NoReturn:
     """Run as git's remote helper."""
-    from gittorrent.startup import prepare
+    from gittorrent.startup import DAMAGED, prepare, say_what_is_damaged
 
     prepare()
+    try:
+        _run()
+    except Exception as error:
+        if not say_what_is_damaged(error):
+            raise
+    sys.exit(DAMAGED)
+
+
+def _run() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Nobody wants a traceback of imports; what is worth cleaning up comes after them.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     import gc
     import os
-    import sys
     import threading
 
     gc.disable()

@@ -74,7 +74,8 @@ PATIENCE_PARTS = 16.0
 SEED_SECONDS = 5.0
 """Time in which a newcomer gets something from those who have everything; who does not is taken not
 to reach them, and is shown parts here, as everybody is until one got some from others again. Also
-`STALL_SECONDS` of such packs, where some get parts from others."""
+`STALL_SECONDS` of such packs: one that does not reach others waits so long once, and is served at
+full speed after `PATIENCE_SECONDS`."""
 
 VAIN_SECONDS = 10.0
 """Time in which a part must be taken, at least, or it is shown to somebody else; and in which a
@@ -362,15 +363,17 @@ class SuperSeeder:
         if self._gap is None and not self._seeds:
             return False  # we do not know yet what is long
         gap = self._gap or 0.0
-        # Where others are known to give, they are waited for: all may be busy machines.
-        least = SEED_SECONDS if self._counts_seeds and self._meet else STALL_SECONDS
+        # Of what crowds take, others are waited for: all may be busy machines.
+        least = SEED_SECONDS if self._counts_seeds else STALL_SECONDS
         stall = max(least, STALL_PARTS * gap)
         patience = max(PATIENCE_SECONDS, PATIENCE_PARTS * gap)
         for peer, downloader in self._downloaders.items():
             if now < downloader.rests_until or downloader.open:
                 continue
-            apart = not downloader.from_others and now - downloader.joined > patience
-            if not apart and now - downloader.grew <= stall:
+            # One that was told of it long before it wanted it lacks nothing for that time.
+            wanted = downloader.wanted if downloader.wanted < math.inf else -math.inf
+            apart = not downloader.from_others and now - max(downloader.joined, wanted) > patience
+            if not apart and now - max(downloader.grew, wanted) <= stall:
                 continue
             lacking = self._counts.everything & ~downloader.has
             rare = self._counts.rarest(lacking)

@@ -296,6 +296,41 @@ def test_who_gets_nothing_from_those_who_have_everything_gets_it_here() -> None:
     assert newcomer(super_seeder, 4, late + 0.3) == set()
 
 
+def beginners(parts: int) -> SuperSeeder:
+    """Three that take a small pack at the same moment, and have what they were shown."""
+    super_seeder = SuperSeeder(parts, SHAPED_CROWD, counts_seeds=True)
+    for peer in peers(3):
+        super_seeder.joined(peer, 0.0)
+        super_seeder.listens(peer)
+    for peer in peers(2):
+        super_seeder.wants(peer, 0.0)
+    for peer in peers(3):
+        got = PartSet(parts)
+        for part in sorted(shown(super_seeder, peer, 0.1)):
+            super_seeder.sent(peer, part)
+            got.add(part)
+        super_seeder.has(peer, got, 0.2)
+    return super_seeder
+
+
+def test_a_crowd_of_busy_machines_has_time_to_begin_to_give() -> None:
+    super_seeder = beginners(6)
+    before = [shown(super_seeder, peer, 0.3) for peer in range(3)]
+    assert sorted(itertools.chain(*before)) == list(range(6))
+    assert [shown(super_seeder, peer, SEED_SECONDS) for peer in range(3)] == before
+    after = [shown(super_seeder, peer, SEED_SECONDS + 0.3) for peer in range(3)]
+    assert sum(map(len, after)) > 6, "whoever reaches nobody goes on here"
+
+
+def test_who_comes_to_want_the_pack_late_has_not_waited_before() -> None:
+    super_seeder = beginners(6)
+    late = 2 * PATIENCE_SECONDS
+    super_seeder.wants(ParticipantKey(2), late)
+    before = shown(super_seeder, 2, 0.3)
+    assert shown(super_seeder, 2, late + 0.1) == before
+    assert shown(super_seeder, 2, late + SEED_SECONDS + 0.2) > before
+
+
 def test_who_does_not_want_the_pack_says_nothing_of_those_who_have_it() -> None:
     super_seeder = one_after_another()
     super_seeder.joined(ParticipantKey(2), 1.0)  # it was told of the pack among others

@@ -240,7 +240,39 @@ class Copy:
         if not any(line.startswith(b"deepen") for line in self.shape):
             return self.lacking(oids)
         names = {name for name, _ in self._refs(WANTED.decode())}
-        return [oid for oid in oids if WANTED + oid not in names]
+        held = [oid for oid in oids if WANTED + oid in names]
+        near = set(self.cut_nearer(held))
+        return [oid for oid in oids if WANTED + oid not in names or oid in near]
+
+    def cut_nearer(self, oids: Iterable[bytes]) -> list[bytes]:
+        """Return those commits of whose history less is here than the copy's shape has.
+
+        A commit may be where the history of a newer one was cut off; and a server may itself have
+        no more of it, and get that later.
+        """
+        depth = self._depth
+        cuts = self._cuts() if depth > 1 else set()
+        commits = self._commits_of(oids) if cuts else {}
+        if not commits:
+            return []
+        lines = b"".join(oid + b"\n" for oid in commits.values())
+        out = self._git.run("rev-list", "--parents", "--stdin", stdin=lines)
+        parents = {oid: more for oid, *more in map(bytes.split, out.splitlines())}
+        return [oid for oid, commit in commits.items() if _is_cut(commit, parents, cuts, depth)]
+
+    @property
+    def _depth(self) -> int:
+        """How many commits in a row the shape has; 0 if it does not say so."""
+        found = (line.removeprefix(b"deepen ") for line in self.shape if line[:7] == b"deepen ")
+        return int(next(found, b"0"))
+
+    def _commits_of(self, oids: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the commits that objects are or name, by the objects' ids."""
+        asked = list(oids)
+        lines = b"".join(oid + b"^{commit}\n" for oid in asked)
+        out = self._git.run("cat-file", "--batch-check=%(objectname)", stdin=lines)
+        found = zip(asked, out.splitlines(), strict=True)
+        return {oid: line for oid, line in found if not line.endswith(b" missing")}
 
     def require_all(self, request: UploadRequest, *, is_connected: bool) -> None:
         """Make sure that what a request asked for is here.
@@ -254,6 +286,8 @@ class Copy:
         """
         if request.is_whole and self._cuts():
             raise BadAnswerError("the upstream cut off history that was asked for")
+        if near := self.cut_nearer(request.wants):
+            raise BadAnswerError(f"the upstream cut off the history of {near[0].decode()} too near")
         lacking = self.lacking(request.wants)
         if lacking:
             raise BadAnswerError(f"the upstream did not send {lacking[0].decode()}")
@@ -354,3 +388,18 @@ class Copy:
 
         start_yielding(repack)
         return True
+
+
+def _is_cut(
+    commit: bytes, parents: Mapping[bytes, Sequence[bytes]], cuts: set[bytes], depth: int
+) -> bool:
+    """Tell whether history is cut off at fewer than so many commits in a row from one on."""
+    row, seen = {commit}, {commit}
+    for _ in range(depth - 1):
+        if row & cuts:
+            return True
+        row = {each for oid in row for each in parents.get(oid, ())} - seen
+        if not row:
+            break
+        seen |= row
+    return False

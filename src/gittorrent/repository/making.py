@@ -69,7 +69,9 @@ async def make_reels(carried: Carried, heard: Callable[[Made], None]) -> None:
         LocalError: this machine let it down, or objects are missing.
     """
     order = MakingOrder(os.fsencode(carried.layout.git_dir), carried.object_format.name)
-    await ask_worker(carried, _MODULE, order, Made, lambda _phase, _done, _total: None, heard)
+    await ask_worker(
+        carried, _MODULE, order, Made, lambda _phase, _done, _total: None, heard, yielding=True
+    )
 
 
 def _work(order: MakingOrder, say: Callable[[Struct], None]) -> None:

@@ -137,7 +137,7 @@ async def rebuild_reels(
     """
     where = os.fsencode(carried.layout.git_dir)
     order = Order(where, carried.object_format.name, list(jobs), yielding)
-    return await ask_worker(carried, _MODULE, order, Result, progress)
+    return await ask_worker(carried, _MODULE, order, Result, progress, yielding=yielding)
 
 
 def _work(order: Order, say: Callable[[Struct], None]) -> None:

@@ -9,10 +9,12 @@ step and each result, and dies with its starter. Which reels it makes the module
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import Struct
@@ -45,6 +47,12 @@ class WorkerFailure(Struct, frozen=True, tag="trouble"):
     hint: str
 
 
+YIELDING_AT_ONCE = max(2, (os.cpu_count() or 1) // 2)
+"""Workers of one process that yield and work side by side: a node has many repositories, and what
+each has to build may be due at one moment. Two, so that a long one does not keep all others out."""
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
 ResultT = TypeVar("ResultT", bound=Struct)
 OrderT = TypeVar("OrderT", bound=Struct)
 
@@ -56,10 +64,13 @@ async def ask_worker(
     result: type[ResultT],
     progress: Callable[[str, int, int], None],
     heard: Callable[[ResultT], None] = lambda _result: None,
+    *,
+    yielding: bool,
 ) -> list[ResultT]:
     """Have a worker do something, and return the results that it told of.
 
-    Cancelled, it leaves nothing running, and nothing but finished reels behind.
+    Cancelled, it leaves nothing running, and nothing but finished reels behind. Of those that yield
+    `YIELDING_AT_ONCE` work side by side; the others wait until they are through.
 
     Args:
         carried: the repository whose reels it makes.
@@ -68,10 +79,28 @@ async def ask_worker(
         result: a struct with a tag of its own, one for each reel.
         progress: told how far each is.
         heard: told of each result at once.
+        yielding: whether others should be given the processors first; its order has to say so.
 
     Raises:
         LocalError: this machine let it down.
     """
+    async with _turn() if yielding else contextlib.nullcontext():
+        return await _ask(carried, module, order, result, progress, heard)
+
+
+def _turn() -> asyncio.Semaphore:
+    loop = asyncio.get_running_loop()
+    return _turns.setdefault(loop, asyncio.Semaphore(YIELDING_AT_ONCE))
+
+
+async def _ask(
+    carried: Carried,
+    module: str,
+    order: Struct,
+    result: type[ResultT],
+    progress: Callable[[str, int, int], None],
+    heard: Callable[[ResultT], None],
+) -> list[ResultT]:
     results: list[ResultT] = []
     with temporary_directory("rebuild") as folder:
         try:

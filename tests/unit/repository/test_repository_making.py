@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from gittorrent.background import worker
 from gittorrent.durable import locked
 from gittorrent.errors import LocalError
 from gittorrent.ids import Oid, PushId, RefName
 from gittorrent.push.certificate import Line
 from gittorrent.reel.splicing import LEFT_ALONE
+from gittorrent.repository import reel_worker
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.making import Made, make_reels
+from gittorrent.repository.rebuilding import rebuild_reels
 from gittorrent.repository.verify import Verifier
 from gittorrent.signing.keys import Signer
 from support import gitcmd, nodes
+from support.programs import PATIENCE
 from support.publishing import builder, carried, grow, push_elsewhere
 from support.repositories import Builder
 
@@ -122,3 +128,43 @@ def test_what_is_cancelled_leaves_nothing(b: Builder, key: Signer) -> None:
     with locked(this.layout.making_lock, wait=False):
         assert not this.layout.building.exists() or list(this.layout.building.iterdir()) == []
     assert make(this) == ["1:2"]
+
+
+def test_makers_of_many_repositories_take_turns(
+    b: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who rebuilds in the foreground waits for none of them."""
+    at_work, most, begun = 0, 0, 0
+    may_end = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def counting(
+        module: str, variables: Mapping[str, str]
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        nonlocal at_work, most, begun
+        begun, at_work = begun + 1, at_work + 1
+        most = max(most, at_work)
+        await may_end.wait()
+        async with worker(module, variables) as process:
+            yield process
+        at_work -= 1
+
+    monkeypatch.setattr(reel_worker, "worker", counting)
+    this, many = carried(b.git_dir), 3 * reel_worker.YIELDING_AT_ONCE
+
+    async def scenario() -> None:
+        makers = [asyncio.create_task(make_reels(this, lambda _: None)) for _ in range(many)]
+        while begun < reel_worker.YIELDING_AT_ONCE:
+            await asyncio.sleep(0)
+        at_once = asyncio.create_task(
+            rebuild_reels(this, [], lambda _phase, _done, _total: None, yielding=False)
+        )
+        while begun <= reel_worker.YIELDING_AT_ONCE:
+            await asyncio.sleep(0)
+        may_end.set()
+        assert await at_once == []
+        await asyncio.gather(*makers)
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+    assert begun == many + 1
+    assert most == reel_worker.YIELDING_AT_ONCE + 1

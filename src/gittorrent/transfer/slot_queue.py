@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gittorrent.swarm.slots import SLOTS, Slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gittorrent.swarm.keys import ConversationKey
 
@@ -24,6 +24,7 @@ class SlotQueue:
         self._machine = Slots(slots)
         self._waiting: dict[ConversationKey, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._time: Callable[[], float] | None = None
 
     @property
     def line(self) -> set[ConversationKey]:
@@ -42,7 +43,7 @@ class SlotQueue:
 
     def take(self, peer: ConversationKey) -> bool:
         """Take a slot if one is free and nobody waits; `done` must follow if so."""
-        return self._machine.take(peer, asyncio.get_running_loop().time())
+        return self._machine.take(peer, self._now())
 
     def turn(self, peer: ConversationKey) -> asyncio.Future[None]:
         """Ask for a slot; `done` must follow, whether or not it was waited for.
@@ -59,18 +60,25 @@ class SlotQueue:
     def done(self, peer: ConversationKey) -> None:
         """Note that ``peer``'s part is sent, or that it is gone."""
         self._waiting.pop(peer, None)
-        self._wake(self._machine.done(peer, asyncio.get_running_loop().time()))
+        self._wake(self._machine.done(peer, self._now()))
 
     def sent(self, count: int) -> None:
         """Note that ``count`` bytes left: the number of slots follows what they bring."""
-        self._machine.sent(count, asyncio.get_running_loop().time())
+        self._machine.sent(count, self._now())
 
     def _wake(self, peers: Iterable[ConversationKey]) -> None:
         for peer in peers:
             future = self._waiting.pop(peer, None)
             if future is not None and not future.done():
                 future.set_result(None)
-        self._set_timer()
+        if self._timer is not None or self._machine.waiting:
+            self._set_timer()
+
+    def _now(self) -> float:
+        """Return the loop's time; to ask which loop runs is a system call, for each part thrice."""
+        if self._time is None:
+            self._time = asyncio.get_running_loop().time
+        return self._time()
 
     def _set_timer(self) -> None:
         if self._timer is not None:

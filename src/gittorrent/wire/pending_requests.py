@@ -74,6 +74,15 @@ class _Run(Struct, eq=False):
     parts: int
     shape: PackShape | None
 
+    def has(self, part: int) -> bool:
+        """Tell whether a part is one of them."""
+        place = part - self.first
+        return place >= 0 and bool(self.parts >> place & 1)
+
+    def take(self, part: int) -> None:
+        """Take out a part that is one of them."""
+        self.parts &= ~(1 << (part - self.first))
+
     def among(self, wanted: _Run) -> int:
         """Return which parts of ``wanted`` are here, as bits of that."""
         shift = self.first - wanted.first
@@ -100,6 +109,14 @@ class _Pack(Struct):
 
     asked: list[_Run] = field(default_factory=list)
     late: list[_Run] = field(default_factory=list)
+
+    def run_of(self, part: int) -> _Run | None:
+        """Return the oldest run that a part belongs to, of those asked for if it is in one."""
+        for runs in (self.asked, self.late):
+            for run in runs:
+                if run.has(part):
+                    return run
+        return None
 
 
 class _Late:
@@ -164,15 +181,14 @@ class _PendingParts:
     def receive(self, message: ReceivePart) -> int:
         """Record a part that came; returns how many requests that settles."""
         key = (message.reel, message.manifest, message.total)
-        wanted = _Run(message.part, 1, None)
-        pack = self._packs.get(key) or _Pack()
-        run = next((run for run in (*pack.asked, *pack.late) if run.among(wanted)), None)
-        if run is None:
+        pack = self._packs.get(key)
+        run = None if pack is None else pack.run_of(message.part)
+        if pack is None or run is None:
             raise PendingRequestError(
                 f"part {message.part + 1}/{message.total}, which was not asked"
             )
         run.check(message.part, message.size)
-        run.drop(wanted, 1)
+        run.take(message.part)
         return 0 if run.parts else self._forget_settled(key, pack)
 
     def miss(self, message: MissingParts) -> int:
@@ -284,6 +300,8 @@ class PendingRequests:
     def answer(self, message: Answer) -> None:
         """Record an answer; raises PendingRequestError if it or its size was not asked for."""
         match message:
+            case ReceivePart():  # by far the most
+                self._open -= self._parts.receive(message)
             case ReceivePush():
                 self._receive_push(message)
             case ReceiveLog():
@@ -307,8 +325,6 @@ class PendingRequests:
                 self._settle(WantBundle(message.reel))
             case EndLog() | MissingLog():
                 self._end_log(message.head)
-            case ReceivePart():
-                self._open -= self._parts.receive(message)
             case MissingParts():
                 self._open -= self._parts.miss(message)
 

@@ -428,7 +428,9 @@ class Session:
             if not self._carries(message, line):
                 raise SessionMisuse(f"the wire cannot carry {message!r}")
             self._check_own_order(message)
-            if isinstance(message, Question):
+            if isinstance(message, ReceivePart):  # an answer, too, and by far the most
+                self._to_answer.answer(message)
+            elif isinstance(message, Question):
                 if isinstance(message, FetchParts) and shape is None:
                     raise SessionMisuse("parts are asked for without the shape of their pack")
                 self._asked.ask(message, shape, most)

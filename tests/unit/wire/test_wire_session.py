@@ -177,6 +177,30 @@ def test_answers_close_their_question_once(question: Question, answers: list[Mes
         caller.feed(_line(again))
 
 
+def _in_ten(part: int) -> ReceivePart:
+    return ReceivePart(REEL, M, part, 10, 4)
+
+
+@pytest.mark.parametrize("part", [0, 2, 6, 9])
+def test_parts_beside_the_runs_asked_for_are_an_offence(part: int) -> None:
+    session = _caller()
+    for first, last in ((3, 5), (7, 8)):
+        session.send(FetchParts(REEL, M, first, last, 10), shape=PackShape(40, 4))
+    with pytest.raises(SessionError, match="not asked"):
+        session.feed(_line(_in_ten(part)))
+
+
+def test_a_part_in_two_runs_comes_twice_at_most() -> None:
+    session = _caller()
+    for first, last in ((3, 5), (5, 6)):
+        session.send(FetchParts(REEL, M, first, last, 10), shape=PackShape(40, 4))
+    for part in (5, 5, 6):
+        session.feed(_line(_in_ten(part)) + b"part")
+    assert session.pending_requests == 1
+    with pytest.raises(SessionError, match="not asked"):
+        session.feed(_line(_in_ten(5)))
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -7,10 +7,15 @@ password. Needs Linux (proc(5), pidfd_open(2)).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 def members(pid: int) -> list[int]:
@@ -44,6 +49,36 @@ def kill(pid: int) -> None:
     """Kill a process, which nobody has waited for yet, and all it started."""
     with contextlib.ExitStack() as stack:
         kill_opened([descriptor(member, stack) for member in members(pid)])
+
+
+async def start(
+    words: Sequence[str], stdin: int, stdout: int, environ: Mapping[str, str]
+) -> asyncio.subprocess.Process:
+    """Start a process; cancelled while it begins, it is ended with all that it started.
+
+    Args:
+        words: the program and its arguments.
+        stdin: descriptor of what it reads.
+        stdout: descriptor of what it writes to.
+        environ: its environment.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    # Cancelled by itself, this would end the one process and none that it started.
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(*words, stdin=stdin, stdout=stdout, env=environ)
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        while not starting.done():
+            with contextlib.suppress(asyncio.CancelledError):  # once is enough
+                await asyncio.wait([starting])
+        if starting.exception() is None:
+            kill(starting.result().pid)
+            await starting.result().wait()
+        raise
 
 
 def kill_opened(family: list[int | None]) -> None:

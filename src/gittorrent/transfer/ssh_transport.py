@@ -137,15 +137,16 @@ async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: st
     ours, theirs = socket_pair()
     theirs.setblocking(True)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *words, stdin=theirs.fileno(), stdout=theirs.fileno(), env=environ
-        )
+        process = await family.start(words, theirs.fileno(), theirs.fileno(), environ)
     except OSError as error:
         ours.close()
         raise CannotConnectError(
             f"cannot run {words[0]} for {endpoint.url}: {error.strerror}",
             hint="install OpenSSH's client, or set GIT_SSH_COMMAND",
         ) from error
+    except asyncio.CancelledError:
+        ours.close()
+        raise
     finally:
         theirs.close()
     return carried_stream(ours, theirs, _see_to_its_end(process))

@@ -167,6 +167,7 @@ def test_bytes_come_through_the_fleet_before_the_server_has_sent_all(site: Site)
     for each in readings:
         each.until_coming()
         assert os.read(each.pipe, 1000)
+    wait_until(lambda: site.halfway.reached > 0, "the server is in the middle")
     assert site.halfway.reached == 1
     assert len(site.server.fetched) == 1
     jobs = [site.start(each, "copy") for each in site.runners]

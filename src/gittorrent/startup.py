@@ -18,6 +18,11 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # even `typing` takes a moment
+    from collections.abc import Callable
+    from typing import NoReturn
+
 _NAMES = ("stdin", "stdout", "stderr")
 
 DAMAGED = 7
@@ -25,6 +30,17 @@ DAMAGED = 7
 
 _IMPORTING = "<frozen importlib"
 """What Python calls the files of what imports."""
+
+
+def begin(run: Callable[[], NoReturn]) -> NoReturn:
+    """Prepare the process and run a program, or say what of it cannot be loaded."""
+    prepare()
+    try:
+        run()
+    except Exception as error:
+        if not say_what_is_damaged(error):
+            raise
+    sys.exit(DAMAGED)
 
 
 def prepare() -> None:

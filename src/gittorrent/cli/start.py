@@ -8,7 +8,6 @@ lost, and so it is at the end of the process.
 from __future__ import annotations
 
 import signal
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # even `typing` takes a moment
@@ -17,15 +16,9 @@ if TYPE_CHECKING:  # even `typing` takes a moment
 
 def main() -> NoReturn:
     """Run the command line."""
-    from gittorrent.startup import DAMAGED, prepare, say_what_is_damaged
+    from gittorrent.startup import begin
 
-    prepare()
-    try:
-        _run()
-    except Exception as error:
-        if not say_what_is_damaged(error):
-            raise
-    sys.exit(DAMAGED)
+    begin(_run)
 
 
 def _run() -> NoReturn:

@@ -17,15 +17,9 @@ if TYPE_CHECKING:  # even `typing` takes a moment
 
 def main() -> NoReturn:
     """Run as git's remote helper."""
-    from gittorrent.startup import DAMAGED, prepare, say_what_is_damaged
+    from gittorrent.startup import begin
 
-    prepare()
-    try:
-        _run()
-    except Exception as error:
-        if not say_what_is_damaged(error):
-            raise
-    sys.exit(DAMAGED)
+    begin(_run)
 
 
 def _run() -> NoReturn:

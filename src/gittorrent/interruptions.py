@@ -157,6 +157,25 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     finally:
         with PROCESS.held():
             runner.close()
+            finish()
+
+
+_waits: list[Callable[[], object]] = []
+
+
+def wait_at_end(wait: Callable[[], object]) -> None:
+    """Have `finish` call something that waits, for a limited time, for what no loop waits for."""
+    _waits.append(wait)
+
+
+def finish() -> None:
+    """Wait for what is still being done outside of the loop whose tasks have all ended.
+
+    Threads that nobody waits for end with the process wherever they are, even between writing a
+    file and giving it its name.
+    """
+    for wait in _waits:
+        wait()
 
 
 async def until_interrupted() -> None:

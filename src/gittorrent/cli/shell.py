@@ -8,7 +8,6 @@ shell.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shlex
@@ -25,6 +24,7 @@ from gittorrent.cli.node_toml import read_config, watermarks_of
 from gittorrent.cli.repositories import REPOSITORY
 from gittorrent.cli.served_places import catalogue_of
 from gittorrent.errors import GitTorrentError, UsageError
+from gittorrent.interruptions import run
 from gittorrent.node import upload_pack
 from gittorrent.node.access import Access
 from gittorrent.node.audience import KEEP_OUT_SECONDS
@@ -256,7 +256,7 @@ def _upload_pack(
         views = Views(home.views, packed_by_the_node, final_only=final_only)
         return await views.view_of(served)
 
-    made = asyncio.run(view())
+    made = run(view())
     git = upload_pack.git_for(made, protocol)
     with git.start(*upload_pack.arguments(made), stdin=None, stdout=None, stderr=None) as process:
         return _watched(process, served, may_read)

@@ -29,7 +29,7 @@ from gittorrent.helper.fetching import Fetcher
 from gittorrent.helper.relay import relay
 from gittorrent.helper.submodules import without_inherited_id
 from gittorrent.ids import SHA1
-from gittorrent.interruptions import PROCESS, STATUS, Interruptions
+from gittorrent.interruptions import PROCESS, STATUS, Interruptions, finish
 from gittorrent.permissions import explain_local_error
 from gittorrent.repository.index_settings import read_index_settings
 from gittorrent.repository.layout import Layout
@@ -302,6 +302,7 @@ def _run_helper(
         with contextlib.ExitStack() as stack:
             database = stack.enter_context(contextlib.closing(Database(home.database)))
             loop = stack.enter_context(contextlib.closing(asyncio.new_event_loop()))
+            stack.callback(finish)
             context = Context(
                 database,
                 home,

@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, ProtocolError
+from gittorrent.interruptions import run
 from gittorrent.node.access import STRANGER, Access
 from gittorrent.node.connection_limiter import ConnectionSlot
 from gittorrent.node.conversations import Conversations
@@ -99,7 +100,7 @@ class SshServices:
         taking.start()
         giving.start()
         try:
-            asyncio.run(self._serve(service, served, path, ours))
+            run(self._serve(service, served, path, ours))
         finally:
             ours.close()
             giving.join(SERVER_TIMEOUTS.taken)

@@ -6,18 +6,22 @@ somebody has locked, delays its own executor only. Executors take turns, so a bu
 others from the threads.
 
 Rules: no wait for an executor is without end; threads are daemons, since one that hangs in the
-system must not keep the process from ending. Must not know what is done in them.
+system must not keep the process from ending. Whoever ends the process in order waits for them for a
+few seconds (`settle`). Must not know what is done in them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gittorrent.errors import LocalError
+from gittorrent.event_log import EventLog
+from gittorrent.interruptions import wait_at_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -31,7 +35,12 @@ WAIT_SECONDS = 60.0
 IDLE_SECONDS = 20.0
 """Time after which a thread that has nothing to do ends."""
 
+END_SECONDS = 5.0
+"""Time that threads get at the end of a process for what they are at."""
+
 T = TypeVar("T")
+
+_log = EventLog(__name__)
 
 
 class SlowError(LocalError):
@@ -44,6 +53,66 @@ class Reading(Protocol):
     async def __call__(self, work: Callable[[], T]) -> T:
         """See the class."""
         ...
+
+
+class _UnderWay:
+    """Knows the jobs of this process that were given to threads and are not done."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Have none: not yet, or not any more in a process that was forked."""
+        self._changed = threading.Condition()
+        self._jobs: set[object] = set()
+        self._given_up: set[object] = set()
+
+    def watched(self, job: Callable[[], None]) -> Callable[[], None]:
+        """Note a job, and return what does it and notes its end."""
+        token = object()
+
+        def work() -> None:
+            try:
+                job()
+            finally:
+                with self._changed:
+                    self._jobs.discard(token)
+                    self._given_up.discard(token)
+                    self._changed.notify_all()
+
+        with self._changed:
+            self._jobs.add(token)
+        return work
+
+    def wait(self, seconds: float) -> int:
+        """Wait until all are done; returns how many are not, and are waited for no more."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._jobs <= self._given_up, seconds):
+                return 0
+            left = self._jobs - self._given_up
+            self._given_up |= left
+            return len(left)
+
+
+_under_way = _UnderWay()
+os.register_at_fork(after_in_child=_under_way.begin)
+
+
+def settle(seconds: float = END_SECONDS) -> None:
+    """Wait until no thread has anything to do, once nobody gives them more: the process ends.
+
+    Cut short, a thread would leave the file that it is writing under a temporary name. One that
+    does not end in time is logged, and waited for once only.
+
+    Args:
+        seconds: after which to go on all the same.
+    """
+    if left := _under_way.wait(seconds):
+        text = "ends although {threads} thread(s) did not come back from a disk in {seconds:g} s"
+        _log.warning("threads-left", text, threads=left, seconds=seconds)
+
+
+wait_at_end(settle)
 
 
 class _Worker:
@@ -91,6 +160,7 @@ class Threads:
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have a thread do something soon; it may not raise anything."""
+        job = _under_way.watched(job)
         with self._lock:
             if self._idle:
                 worker = self._idle.pop()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gittorrent.transfer.off_loop import SlowError, Threads, apart
+from gittorrent.transfer.off_loop import SlowError, Threads, apart, settle
 from support.programs import PATIENCE
 
 T = TypeVar("T")
@@ -215,3 +215,63 @@ def test_cancelling_waits_until_the_work_has_cleaned_up() -> None:
         assert said == ["clean"]
 
     run(scenario())
+
+
+class Held:
+    """Work in a thread that goes on until it is released, and that nobody waits for any more."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+        self.is_done = False
+        begun = threading.Event()
+
+        def work() -> None:
+            begun.set()
+            self.release.wait()
+            self.is_done = True
+
+        async def scenario() -> None:
+            task = asyncio.create_task(Threads().executor()(work))
+            while not begun.is_set():
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        run(scenario())
+
+
+def test_the_end_waits_for_what_a_thread_is_at(caplog: pytest.LogCaptureFixture) -> None:
+    held = Held()
+    seen: list[bool] = []
+
+    def end() -> None:
+        settle(PATIENCE)
+        seen.append(held.is_done)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    held.release.set()
+    ending.join()
+    assert seen == [True]
+    assert not caplog.records
+
+
+def test_the_end_waits_once_for_what_hangs_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    hanging = Held()
+    try:
+        settle(0.01)
+        assert [record.getMessage() for record in caplog.records] == [
+            "ends although 1 thread(s) did not come back from a disk in 0.01 s"
+        ]
+        settle(PATIENCE)  # at once
+        other = Held()
+        settle(0.01)
+        assert len(caplog.records) == 2, "the other one was waited for"
+        other.release.set()
+        another = Held()
+        another.release.set()
+        settle(PATIENCE)
+        assert another.is_done
+        assert len(caplog.records) == 2
+    finally:
+        hanging.release.set()

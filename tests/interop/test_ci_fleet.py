@@ -159,6 +159,20 @@ def test_news_of_a_shape_cost_the_difference_whoever_asks(fleet: Fleet, tmp_path
     assert sum(fleet.server.fetched[fetched:]) < whole / 4
 
 
+@pytest.mark.parametrize("more", ["", "share-refs = true\n"], ids=["own refs", "shared refs"])
+def test_runners_have_the_tags_of_the_moment(fleet: Fleet, tmp_path: Path, more: str) -> None:
+    for number in range(2):
+        fleet.begin(tmp_path, number, more=more)
+    fleet.clone_all("before", "--depth=1")
+    for step in ("one", "two"):
+        gitcmd.git(fleet.upstream, "tag", "-f", "-a", "-m", step, "later", "HEAD")
+        fleet.clone_all(step, "--depth=1")
+        tag = gitcmd.text(fleet.upstream, "rev-parse", "later")
+        for each in fleet.runners:
+            for name in (f"{step}0", f"{step}1"):
+                assert gitcmd.text(each.person.root / name, "rev-parse", "later") == tag
+
+
 def test_runners_believe_nobody_about_refs_unless_told(fleet: Fleet, tmp_path: Path) -> None:
     runners = [fleet.begin(tmp_path, number) for number in range(2)]
     for each in runners:

@@ -148,20 +148,7 @@ def test_a_commit_later_costs_the_difference_in_any_shape(site: Site, shape: str
     before = len(site.server.fetched)
     site.clone("again", shape).ok()
     assert len(site.server.fetched) == before
-    assert same_objects(site, "after", shape)
-
-
-def same_objects(site: Site, name: str, shape: str) -> bool:
-    """Tell whether a clone has what one by git alone has, and no more."""
-    itself = f"url.{site.url}.insteadOf={site.url}"
-    site.runner.git("-c", itself, "clone", "-q", shape, site.url, f"{name}-by-git").ok()
-    listed = []
-    for each in (name, f"{name}-by-git"):
-        folder = site.runner.root / each
-        site.runner.git("fsck", cwd=folder).ok()
-        objects = gitcmd.text(folder, "cat-file", "--batch-all-objects", "--batch-check")
-        listed.append((objects, gitcmd.text(folder, "for-each-ref")))
-    return listed[0] == listed[1]
+    assert site.has_as_by_git("after", shape)
 
 
 def test_rewound_and_renamed_branches(site: Site) -> None:

@@ -63,6 +63,26 @@ class Site:
     def has_copy(self) -> bool:
         return any((self.runner.node / "ci").glob("*/copy*.git/HEAD"))
 
+    def has_as_by_git(self, name: str, *words: str) -> bool:
+        """Tell whether a clone has what one by git alone has now, and no more."""
+        other = f"{name}-by-git"
+        self.private_git("-c", self.itself, "clone", "-q", *words, self.url, other).ok()
+        return self.has(name) == self.has(other)
+
+    @property
+    def itself(self) -> str:
+        """The setting by which git goes to the server, and to no node."""
+        return f"url.{self.url}.insteadOf={self.url}"
+
+    def has(self, name: str) -> tuple[str, str, list[str]]:
+        """Return the objects of a sound clone, its refs, and where its history is cut off."""
+        folder = self.runner.root / name
+        self.runner.git("fsck", cwd=folder).ok()
+        objects = gitcmd.text(folder, "cat-file", "--batch-all-objects", "--batch-check")
+        cuts = folder / ".git" / "shallow"
+        lines = cuts.read_text().split() if cuts.exists() else []
+        return objects, gitcmd.text(folder, "for-each-ref"), sorted(lines)
+
     def private_clone(self, name: str) -> Done:
         return self.private_git("clone", self.url, name)
 

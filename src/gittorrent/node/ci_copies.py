@@ -25,6 +25,7 @@ from gittorrent.ids import SHA1
 from gittorrent.repository.niceness import start_yielding
 from gittorrent.wire import pktline
 from gittorrent.wire.fields import clean_reason
+from gittorrent.wire.followed_tags import INCLUDE_TAG
 from gittorrent.wire.pktline import FLUSH, HEADER_SIZE, Special
 from gittorrent.wire.upload_requests import UploadRequest
 
@@ -55,7 +56,6 @@ NO_FILES = b"filter blob:none"
 _TRAILER = 20
 _CHUNK = 1 << 20
 _SERVING = ("uploadpack.allowFilter=true", "uploadpack.allowAnySHA1InWant=true")
-_INCLUDE = b"include-tag"
 _SWITCHES = (b"ofs-delta", b"thin-pack")
 _CUT = re.compile(rb"(?P<kind>un)?shallow (?P<oid>[0-9a-f]{40})\n?\Z")
 
@@ -134,12 +134,16 @@ class Copy:
     Args:
         directory: of it.
         shape: of it, as requests have it; nothing for a whole one.
+        objects: the object directory of another one; None for its own.
     """
 
-    def __init__(self, directory: Path, shape: tuple[bytes, ...] = ()) -> None:
+    def __init__(
+        self, directory: Path, shape: tuple[bytes, ...] = (), objects: Path | None = None
+    ) -> None:
         self.directory = directory
         self.shape = shape
-        self._git = Git(directory)
+        self._objects = objects
+        self._git = Git(directory, objects=objects)
 
     def make(self, answer: IO[bytes], refs: Mapping[bytes, bytes]) -> None:
         """Make it of the answer to a request of its shape from nothing, with refs by name.
@@ -151,8 +155,8 @@ class Copy:
         set_mark(self.directory, is_ours=True)
         self.take(answer, refs)
 
-    def take(self, answer: IO[bytes], refs: Mapping[bytes, bytes]) -> None:
-        """Add what an answer brings, and have these refs from then on.
+    def take(self, answer: IO[bytes], refs: Mapping[bytes, bytes] | None) -> None:
+        """Add what an answer brings, and have these refs from then on; None for those it has.
 
         Refs to objects that are not here are left out.
 
@@ -179,7 +183,8 @@ class Copy:
             raise GitError(words, process.returncode, said, str(self.directory))
         # What was cut off before and is not now has come by then.
         self._cut(cuts)
-        self._set_refs(refs)
+        if refs is not None:
+            self._set_refs(refs)
 
     def _cut(self, lines: Sequence[bytes]) -> None:
         """Note where history is cut off from now on."""
@@ -243,6 +248,16 @@ class Copy:
         held = [oid for oid in oids if WANTED + oid in names]
         near = set(self.cut_nearer(held))
         return [oid for oid in oids if WANTED + oid not in names or oid in near]
+
+    def unheld_tags(self, tags: Mapping[bytes, bytes]) -> list[bytes]:
+        """Return those of the tags that are not here although what they are on is.
+
+        Args:
+            tags: what they are on, by their ids.
+        """
+        new = self.lacking(tags)
+        lacking = set(self.lacking(tags[oid] for oid in new))
+        return [oid for oid in new if tags[oid] not in lacking]
 
     def cut_nearer(self, oids: Iterable[bytes]) -> list[bytes]:
         """Return those commits of whose history less is here than the copy's shape has.
@@ -313,7 +328,21 @@ class Copy:
             haves,
             shallow=tuple(sorted(self._cuts())),
             shape=self.shape,
-            switches=(_INCLUDE, *_SWITCHES) if with_tags else _SWITCHES,
+            switches=(INCLUDE_TAG, *_SWITCHES) if with_tags else _SWITCHES,
+        )
+
+    def request_for_tags(self, tags: Mapping[bytes, bytes]) -> UploadRequest:
+        """Return the request that brings tags alone, of which what they are on is here.
+
+        Args:
+            tags: what they are on, by their ids.
+        """
+        return UploadRequest(
+            tuple(sorted(tags)),
+            tuple(sorted(set(tags.values()))),
+            shallow=tuple(sorted(self._cuts())),
+            shape=tuple(line for line in self.shape if line == NO_FILES),
+            switches=_SWITCHES,
         )
 
     @property
@@ -346,13 +375,30 @@ class Copy:
         out = self._git.run("cat-file", "--batch-check", stdin=b"\n".join(wants) + b"\n")
         return all(line.split(b" ")[1:2] == [b"commit"] for line in out.splitlines())
 
+    def shown_with(self, directory: Path, tags: Iterable[bytes]) -> Copy:
+        """Return what has the objects that are here, and of refs only these tags.
+
+        Args:
+            directory: for it, which the caller removes.
+            tags: ids of annotated tags; those that are not here do not count.
+        """
+        present = list(tags)
+        lacking = set(self.lacking(present))
+        scratch.make(directory, SHA1)
+        lines = [b"%b refs/tags/%b\n" % (oid, oid) for oid in present if oid not in lacking]
+        (directory / "packed-refs").write_bytes(b"".join(sorted(lines)))
+        if cuts := self._cuts():  # an empty file would make it shallow as well
+            (directory / "shallow").write_bytes(b"".join(oid + b"\n" for oid in sorted(cuts)))
+        return Copy(directory, self.shape, self.directory / "objects")
+
     def serve(self, request: UploadRequest, write: Callable[[bytes], object]) -> None:
         """Answer a request as a server does, and ``write`` the answer.
 
         Raises:
             GitError: something that it needs is not here.
         """
-        git = Git(self.directory, config=_SERVING, variables={"GIT_PROTOCOL": "version=2"})
+        variables = {"GIT_PROTOCOL": "version=2"}
+        git = Git(self.directory, config=_SERVING, variables=variables, objects=self._objects)
         words = ["upload-pack", "--stateless-rpc", str(self.directory)]
         with git.start(*words) as process:
             assert process.stdin is not None

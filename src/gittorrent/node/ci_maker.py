@@ -25,6 +25,7 @@ from gittorrent.node.ci_flow import Flow
 from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
 from gittorrent.transfer.task_set import TaskSet
+from gittorrent.wire.followed_tags import INCLUDE_TAG, followed, with_tags
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping
@@ -47,9 +48,6 @@ USUAL = (b"refs/heads/", b"refs/tags/")
 NOTHING = b"0" * 40
 """Id of no object."""
 
-_TAGS = b"refs/tags/"
-_INCLUDE = b"include-tag"
-
 T = TypeVar("T")
 
 _log = EventLog(__name__)
@@ -61,6 +59,10 @@ class RefusedError(UnreachableError):
 
 class LackingError(RefusedError):
     """A copy lacks something after the upstream was asked for it."""
+
+
+class TagsGoneError(RefusedError):
+    """The upstream does not give tags that it listed: some may be gone since."""
 
 
 class Working(Protocol):
@@ -94,6 +96,27 @@ class Asker(Protocol):
         """Ids of the refs that an upstream listed to a caller whom it wants to know."""
         ...
 
+    @property
+    def tags(self) -> Mapping[bytes, bytes]:
+        """What annotated tags are on that it listed to such a caller, by their ids."""
+        ...
+
+
+class KnownRefs(Protocol):
+    """What is known of the refs of upstreams."""
+
+    def refs_of(self, asker: Asker) -> Mapping[bytes, bytes]:
+        """Return the refs that an upstream listed last, by name; nothing if that is not known."""
+        ...
+
+    def tags_of(self, asker: Asker) -> Mapping[bytes, bytes]:
+        """Return what annotated tags are on that an upstream listed last, by their ids."""
+        ...
+
+    async def look_again(self, url: str) -> None:
+        """Have the usual refs of a public upstream known as they are now."""
+        ...
+
 
 class CiMaker:
     """Makes answers; make it inside a running event loop.
@@ -104,9 +127,7 @@ class CiMaker:
         store: what is kept.
         space: tells whether there is room for more.
         working: runs what blocks.
-        refs_of: returns the refs that an upstream listed last, by name; nothing if that is not
-            known.
-        look_again: has these refs of a public upstream known as they are now.
+        refs: what is known of the refs of upstreams.
     """
 
     def __init__(
@@ -114,14 +135,12 @@ class CiMaker:
         store: CiStore,
         space: Space,
         working: Working,
-        refs_of: Callable[[Asker], Mapping[bytes, bytes]],
-        look_again: Callable[[str], Coroutine[Any, Any, None]],
+        refs: KnownRefs,
     ) -> None:
         self._store = store
         self._space = space
         self._work = working
-        self._refs_of = refs_of
-        self._look_again = look_again
+        self._refs = refs
         self.flow = Flow()
         self._updates: Flights[None] = Flights()
         self._tidying: Flights[None] = Flights()
@@ -160,18 +179,21 @@ class CiMaker:
             return False
         if NO_FILES not in request.shape:
             return True
-        listed = frozenset(self._refs_of(asker).values())
+        listed = frozenset(self._refs.refs_of(asker).values())
         return listed.issuperset(request.wants)
 
     async def _know_refs(self, asker: Asker, request: UploadRequest) -> None:
-        """Have an upstream list its refs where some of what is wanted is among those it had.
+        """Have an upstream list its refs where another runner knows others than this one.
 
-        Another runner has heard of a push, and this one not yet. Files are never among them.
+        It has heard of a push, and this one not yet, if some of what is wanted is among the refs
+        that are known here; files never are. Of tags it says by their name which it knows.
         """
-        known = frozenset(self._refs_of(asker).values())
+        known = frozenset(self._refs.refs_of(asker).values())
         wants = frozenset(request.wants)
-        if NO_FILES in request.shape and known & wants and wants - known:
-            await self._look_again(asker.url)
+        is_partly_new = NO_FILES in request.shape and known & wants and wants - known
+        tags = with_tags(self._refs.tags_of(asker), request).tags
+        if not asker.header and (is_partly_new or tags != request.tags):
+            await self._refs.look_again(asker.url)
 
     # -- answers
 
@@ -186,6 +208,8 @@ class CiMaker:
             try:
                 await self._update(copy, asker, request)
                 await self._make_from(copy, asker, request, digest)
+            except TagsGoneError:
+                continue  # the upstream knows which it has by now
             except (GitError, LackingError) as error:
                 await self._drop(copy, asker, error)
             else:
@@ -198,11 +222,20 @@ class CiMaker:
         self, copy: Copy, asker: Asker, request: UploadRequest, digest: str
     ) -> None:
         async with self._attempt(asker.place, digest) as spool, self._turns:
-            await self._work(lambda: self._serve(copy, request, spool))
+            await self._work(lambda: self._serve(copy, asker, request, spool))
 
-    def _serve(self, copy: Copy, request: UploadRequest, spool: Spool) -> None:
+    def _serve(self, copy: Copy, asker: Asker, request: UploadRequest, spool: Spool) -> None:
+        """Write an answer that is made from a copy, as if it had the tags of the upstream. Blocks.
+
+        Tags of the copy itself would come along that the upstream has no more, or for others.
+        """
         self._require_room()
-        copy.serve(request, spool.write)
+        directory = self._store.new_directory()
+        try:
+            shown = copy.shown_with(directory, self._refs.tags_of(asker))
+            shown.serve(request, spool.write)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
 
     async def difference(self, asker: Asker, request: UploadRequest, key: Hashable) -> None:
         """Let the answer for somebody who has something flow, once: nobody else asks just that.
@@ -220,10 +253,11 @@ class CiMaker:
             raise RefusedError("there is no copy of it here that news could be made from")
 
         def serve() -> None:
-            self._serve(copy, _seen(copy, asker, request), spool)
+            self._serve(copy, asker, _seen(copy, asker, request), spool)
 
         try:
-            await self._update(copy, asker, request)
+            with contextlib.suppress(TagsGoneError):  # git asks for tags that did not come
+                await self._update(copy, asker, request)
             with self._store.spool() as spool, self.flow.writing(key, spool):
                 async with self._turns:
                     await self._work(serve)
@@ -269,13 +303,13 @@ class CiMaker:
     def _ask(self, asker: Asker, request: UploadRequest, spool: Spool) -> Mapping[bytes, bytes]:
         """Write an upstream's answer; returns refs for the copy that is made of it. Blocks."""
         self._require_room()
-        refs = self._refs_of(asker)
+        refs = self._refs.refs_of(asker)
         with CiUpstream(asker.url, asker.header) as upstream:
             if request.is_whole:
                 refs = upstream.list_refs(USUAL)
             upstream.fetch(request.encode(), spool.write)
             _asked(asker.url, spool.size)
-        return refs if request.is_whole else _refs_for(request, refs)
+        return refs if request.is_whole else _refs_for(request)
 
     def _require_room(self) -> None:
         self._space.require(self._store.root)
@@ -337,35 +371,52 @@ class CiMaker:
         """Bring what a copy lacks from the upstream.
 
         Raises:
+            TagsGoneError: it has some tags no more that it listed.
             GitTorrentError: it does not give it.
         """
+        tags = followed(self._refs.tags_of(asker), request)
 
         def is_lacking() -> bool:
-            return bool(copy.unheld(request.wants))
+            return bool(copy.unheld(request.wants) or copy.unheld_tags(tags))
 
         while await self._work(is_lacking):
             # Whoever asks for other objects than the one at work waits, and looks again.
             place = str(copy.directory)
             is_waiting = place in self._updates
-            await self._updates.join(place, lambda: self._bring(copy, asker, request))
+            await self._updates.join(place, lambda: self._bring(copy, asker, request, tags))
             if not is_waiting and await self._work(is_lacking):
                 raise LackingError("the upstream did not give all of it")
 
-    async def _bring(self, copy: Copy, asker: Asker, request: UploadRequest) -> None:
-        def bring() -> None:
-            self._require_room()
-            with self._store.spool() as spool, CiUpstream(asker.url, asker.header) as upstream:
-                if copy.shape:
-                    refs = _refs_for(request, self._refs_of(asker))
-                    tags = _INCLUDE in request.switches
-                    asked = copy.request_for(copy.unheld(request.wants), with_tags=tags)
-                else:
-                    refs = upstream.list_refs(USUAL)
-                    asked = copy.request_for(copy.lacking([*request.wants, *refs.values()]))
+    async def _bring(
+        self, copy: Copy, asker: Asker, request: UploadRequest, tags: Mapping[bytes, bytes]
+    ) -> None:
+        def take(
+            upstream: CiUpstream, asked: UploadRequest, refs: Mapping[bytes, bytes] | None
+        ) -> None:
+            with self._store.spool() as spool:
                 upstream.fetch(asked.encode(), spool.write)
                 _asked(asker.url, spool.size)
                 with spool.path.open("rb") as answer:
                     copy.take(answer, refs)
+
+        def bring() -> None:
+            self._require_room()
+            with CiUpstream(asker.url, asker.header) as upstream:
+                wants = copy.unheld(request.wants)
+                if wants and copy.shape:
+                    with_tags = INCLUDE_TAG in request.switches
+                    asked = copy.request_for(wants, with_tags=with_tags)
+                    take(upstream, asked, _refs_for(request))
+                elif wants:
+                    refs = upstream.list_refs(USUAL)
+                    asked = copy.request_for(copy.lacking([*request.wants, *refs.values()]))
+                    take(upstream, asked, refs)
+                lacking = {oid: tags[oid] for oid in copy.unheld_tags(tags)}
+                try:
+                    if lacking:
+                        take(upstream, copy.request_for_tags(lacking), None)
+                except UnreachableError as error:
+                    raise TagsGoneError(str(error)) from error
 
         async with self._turns:
             await self._work(bring)
@@ -410,10 +461,9 @@ def _seen(copy: Copy, asker: Asker, request: UploadRequest) -> UploadRequest:
     return replace(request, haves=tuple(seen) or (NOTHING,))
 
 
-def _refs_for(request: UploadRequest, refs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """Return the refs that a copy of a shape is to have: what was wanted, and tags."""
-    found = {name: oid for name, oid in refs.items() if name.startswith(_TAGS)}
-    return found | {WANTED + oid: oid for oid in request.wants}
+def _refs_for(request: UploadRequest) -> dict[bytes, bytes]:
+    """Return the refs that a copy of a shape is to have: what was wanted."""
+    return {WANTED + oid: oid for oid in request.wants}
 
 
 def _asked(url: str, size: int) -> None:

@@ -12,9 +12,10 @@ Source: gitprotocol-v2(5), ls-refs.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError, note_ref
@@ -24,12 +25,11 @@ from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
 from gittorrent.wire.ci_fleet import Listed
 from gittorrent.wire.ci_urls import is_allowed
+from gittorrent.wire.followed_tags import annotated
 from gittorrent.wire.peeled_refs import PeeledRefs
 from gittorrent.wire.ref_lists import RefRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from gittorrent.node.ci_lists import Close
     from gittorrent.node.ci_maker import Asker, Working
     from gittorrent.node.ci_options import CiConfig
@@ -53,10 +53,13 @@ MAX_NEW = 16
 """Refs of a list of which it is asked once more what they name; of more all is asked anew."""
 
 _HEAD = b"HEAD"
+_TAGS = (b"refs/tags/",)
+_PEEL = b"peel"
 _READABLE = RefRequest(prefixes=(_HEAD,))
 """Asks for as little as an upstream can be asked for."""
 
-_PULLS = (b"refs/pull/", b"refs/merge-requests/")
+_USUAL = RefRequest((_PEEL,), (_HEAD, *USUAL))
+_PULLS = RefRequest(prefixes=(b"refs/merge-requests/", b"refs/pull/"))
 """Refs of pull requests, as the usual forges name them: often many more than all others."""
 
 
@@ -77,6 +80,7 @@ class Proof(Struct, frozen=True):
         tips: ids of the refs that it listed, but for those of pull requests where nobody needed
             them; of a public one, nothing.
         said: what a public one says that it can, as git reads it.
+        tags: what annotated tags are on that it listed, by their ids; of a public one, nothing.
     """
 
     url: str
@@ -84,6 +88,7 @@ class Proof(Struct, frozen=True):
     at: float
     tips: frozenset[bytes] = frozenset()
     said: bytes = b""
+    tags: Mapping[bytes, bytes] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -91,7 +96,7 @@ class Proof(Struct, frozen=True):
 
         A private upstream may become public after something was taken away, or the other way.
         """
-        return f"private {self.url}" if self.header else self.url
+        return _place(self.url, self.header)
 
 
 class RefSharing(Protocol):
@@ -120,6 +125,7 @@ class CiRefs:
         self._work = working
         self._public: dict[str, Proof] = {}
         self._listed: dict[str, dict[bytes, bytes]] = {}
+        self._tags: dict[str, dict[bytes, bytes]] = {}
         self._peeled: dict[str, PeeledRefs] = {}
         self._proofs: Flights[Proof] = Flights()
         self._shared = RefLists(self._ask_fleet)
@@ -192,8 +198,11 @@ class CiRefs:
         return self._now() - proof.at >= PROOF_SECONDS
 
     async def _ask_proof(self, url: str, header: str) -> Proof:
-        now = self._now()
-        return Proof(url, header, now, await self._tips(url, header, (_HEAD, *USUAL)))
+        now, place = self._now(), _place(url, header)
+        known = self._peeled.get(place) or PeeledRefs()
+        refs, tags = await self._list_for(url, header, _USUAL, known)
+        _put(self._peeled, place, known, MAX_LISTED)
+        return Proof(url, header, now, frozenset(refs.values()), tags=tags)
 
     async def with_pulls(self, proof: Proof) -> Proof:
         """Return what proves that somebody may read, with the tips of pull requests.
@@ -201,16 +210,21 @@ class CiRefs:
         Raises:
             GitTorrentError: the upstream does not say.
         """
-        more = await self._tips(proof.url, proof.header, _PULLS)
-        return replace(proof, tips=proof.tips | more)
+        more, _ = await self._list_for(proof.url, proof.header, _PULLS, PeeledRefs())
+        return replace(proof, tips=proof.tips.union(more.values()))
 
-    async def _tips(self, url: str, header: str, prefixes: Sequence[bytes]) -> frozenset[bytes]:
-        def ask() -> frozenset[bytes]:
+    async def _list_for(
+        self, url: str, header: str, asked: RefRequest, known: PeeledRefs
+    ) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+        """Return refs that a caller with a name is listed, and what annotated tags are on."""
+
+        def ask() -> Listed:
             with CiUpstream(url, header) as upstream:
-                return frozenset(upstream.list_refs(prefixes).values())
+                return Listed(upstream.said, _ask_peeled(upstream, asked, known))
 
         async with self._turns:
-            return await self._work(ask)
+            found = await self._work(ask)
+        return _refs_in(found), annotated(found.packets())
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -218,6 +232,10 @@ class CiRefs:
     def refs_of(self, asker: Asker) -> Mapping[bytes, bytes]:
         """Return what a public upstream listed last to whoever asked, by name."""
         return {} if asker.header else self._listed.get(asker.url, {})
+
+    def tags_of(self, asker: Asker) -> Mapping[bytes, bytes]:
+        """Return what annotated tags are on that an upstream listed last, by their ids."""
+        return asker.tags if asker.header else self._tags.get(asker.url, {})
 
     # -- lists
 
@@ -254,7 +272,16 @@ class CiRefs:
         Raises:
             GitTorrentError: it does not say.
         """
-        await self._own.listing(url, RefRequest(prefixes=(_HEAD, *USUAL)))
+        await self._own.listing(url, _USUAL)
+
+    async def know_tags(self, proof: Proof) -> None:
+        """Have the tags known that an upstream lists.
+
+        Raises:
+            GitTorrentError: it does not say.
+        """
+        if not proof.header and proof.url not in self._tags:
+            await self.look_again(proof.url)
 
     async def _lists_of(self, url: str) -> RefLists:
         """Return where this runner's jobs get lists of an upstream."""
@@ -291,10 +318,20 @@ class CiRefs:
         """Remember that anybody may read an upstream, and its refs, if it was asked for all."""
         _put(self._public, url, Proof(url, "", now, said=found.said), MAX_PUBLIC)
         if asked.has_all(USUAL):
-            refs: dict[bytes, bytes] = {}
-            for packet in found.packets():
-                note_ref(packet, refs)
-            _put(self._listed, url, refs, MAX_LISTED)
+            _put(self._listed, url, _refs_in(found), MAX_LISTED)
+        if _PEEL in asked.words and asked.has_all(_TAGS):
+            _put(self._tags, url, annotated(found.packets()), MAX_LISTED)
+
+
+def _place(url: str, header: str) -> str:
+    return f"private {url}" if header else url
+
+
+def _refs_in(listed: Listed) -> dict[bytes, bytes]:
+    refs: dict[bytes, bytes] = {}
+    for packet in listed.packets():
+        note_ref(packet, refs)
+    return refs
 
 
 def _ask_peeled(upstream: CiUpstream, asked: RefRequest, known: PeeledRefs) -> bytes:

@@ -24,6 +24,7 @@ from gittorrent.node.ci_maker import AT_ONCE, CiMaker, RefusedError
 from gittorrent.node.ci_refs import LISTINGS_AT_ONCE, CiRefs
 from gittorrent.node.flights import Flights
 from gittorrent.transfer.working import stoppable_by
+from gittorrent.wire.followed_tags import INCLUDE_TAG, with_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Sequence
@@ -84,7 +85,7 @@ class CiService:
         self._own: Flights[None] = Flights()
         self._threads = ThreadPoolExecutor(2 * AT_ONCE + LISTINGS_AT_ONCE, "ci")
         self.refs = CiRefs(config, self._work)
-        self._maker = CiMaker(store, space, self._work, self.refs.refs_of, self.refs.look_again)
+        self._maker = CiMaker(store, space, self._work, self.refs)
 
     @property
     def config(self) -> CiConfig:
@@ -187,6 +188,10 @@ class CiService:
             GitTorrentError: the caller may not have it, or the upstream does not say.
         """
         proof = await self._require(proof, request)
+        if INCLUDE_TAG in request.switches:
+            await self.refs.know_tags(proof)
+        if request.is_from_nothing:
+            request = with_tags(self.refs.tags_of(proof), request)
         key = request.digest(proof.place) if request.is_from_nothing else object()
         return self._begin(key, lambda key: self._answer(proof, request, key))
 

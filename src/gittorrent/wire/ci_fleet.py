@@ -1,9 +1,11 @@
 """How nodes of CI runners prove to each other that they share a secret, and what they ask.
 
-Pure. One runner's node posts to ``/.gittorrent/ci/answer`` of another: the upstream's URL, LF, and
-a request of git's as `gittorrent.wire.upload_requests` writes it. The header ``GitTorrent-CI`` says
-who asks, when, whom, and a code of all that (HMAC-SHA256, RFC 2104); the answer has its digest and
-a code of that and of the request's, so that nobody between the two can put in another answer.
+Pure. One runner's node posts to ``/.gittorrent/ci/answer`` of another: the upstream's URL; a space
+and the name of the tags that the answer may have (`gittorrent.wire.followed_tags`), if it may have
+any; LF, and a request of git's as `gittorrent.wire.upload_requests` writes it. The header
+``GitTorrent-CI`` says who asks, when, whom, and a code of all that (HMAC-SHA256, RFC 2104); the
+answer has its digest and a code of that and of the request's, so that nobody between the two can
+put in another answer.
 A request is for one start of one node, which told a number of its own when it proved itself, and
 counts there once (`gittorrent.wire.ci_replays`): who hears it can do nothing with it.
 The secret itself is never sent. Only what is public is asked for, so nothing has to be hidden.
@@ -25,6 +27,7 @@ import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gittorrent.errors import ProtocolError
 from gittorrent.wire import pktline
@@ -73,6 +76,7 @@ ANSWER_SIZE = 64 + 1 + 64
 BROKEN_OFF = " " * ANSWER_SIZE
 """Instead of the code: the answer is not whole, since the sender itself did not get the rest."""
 
+_DIGEST = re.compile(rb"[0-9a-f]{64}\Z")
 _NONCE = re.compile(rb"[0-9a-f]{32}\Z")
 _SIZE = re.compile(rb"[0-9]{1,5}\Z")
 _HEADER = re.compile(
@@ -260,7 +264,8 @@ def check_answer(secret: bytes, request_header: str, header: str) -> str:
 
 def encode_body(url: str, request: UploadRequest) -> bytes:
     """Write what is asked for."""
-    return url.encode() + b"\n" + request.encode()
+    tags = f" {request.tags}" if request.tags else ""
+    return f"{url}{tags}\n".encode() + request.encode()
 
 
 def parse_body(body: bytes) -> tuple[str, UploadRequest]:
@@ -269,8 +274,12 @@ def parse_body(body: bytes) -> tuple[str, UploadRequest]:
     Raises:
         ProtocolError, CiUrlError: it is no such thing.
     """
-    url, _, request = body.partition(b"\n")
-    return parse_ci_url(url.decode("utf-8", "backslashreplace")).url, parse_upload_request(request)
+    line, _, request = body.partition(b"\n")
+    url, space, tags = line.partition(b" ")
+    if space and _DIGEST.match(tags) is None:
+        raise ProtocolError("no name of tags after the URL")
+    wanted = replace(parse_upload_request(request), tags=tags.decode())
+    return parse_ci_url(url.decode("utf-8", "backslashreplace")).url, wanted
 
 
 def encode_refs_body(url: str, nonce: str, request: bytes) -> bytes:

@@ -69,6 +69,8 @@ class UploadRequest(Struct, frozen=True):
         shallow: ids of commits without their parents at the asker's.
         shape: what of the history is asked for, such as ``deepen 1``, in order.
         switches: of how the pack is made, in order.
+        tags: name of the annotated tags that the answer may have beside what is wanted, as
+            `gittorrent.wire.followed_tags` gives it. No server is told: it goes by its own.
     """
 
     wants: tuple[bytes, ...]
@@ -77,6 +79,7 @@ class UploadRequest(Struct, frozen=True):
     shallow: tuple[bytes, ...] = ()
     shape: tuple[bytes, ...] = ()
     switches: tuple[bytes, ...] = ()
+    tags: str = ""
 
     @property
     def is_from_nothing(self) -> bool:
@@ -103,7 +106,8 @@ class UploadRequest(Struct, frozen=True):
 
     def digest(self, url: str) -> str:
         """Return the name of its answer, 64 hexadecimal digits; ``url`` is the upstream's."""
-        return hashlib.sha256(url.encode() + b"\0" + self.encode()).hexdigest()
+        tags = b"\0" + self.tags.encode() if self.tags else b""
+        return hashlib.sha256(url.encode() + b"\0" + self.encode() + tags).hexdigest()
 
 
 class Kind(Enum):

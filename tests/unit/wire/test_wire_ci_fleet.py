@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.errors import ProtocolError
 from gittorrent.wire.ci_fleet import (
@@ -107,7 +108,12 @@ def test_answers_are_for_one_request() -> None:
 def test_bodies_survive() -> None:
     request = UploadRequest((b"1" * 40,), shape=(b"deepen 1",))
     url = "https://git.example.org/x"
-    assert parse_body(encode_body(url, request)) == (url, request)
+    for tags in ("", "ab" * 32):
+        named = replace(request, tags=tags)
+        assert parse_body(encode_body(url, named)) == (url, named)
+    for line in (b"https://git.example.org/x ", b"https://git.example.org/x abc"):
+        with pytest.raises(ProtocolError, match="name of tags"):
+            parse_body(line + b"\n" + request.encode())
 
 
 def test_an_upstream_of_one_that_is_gone_is_the_nexts() -> None:

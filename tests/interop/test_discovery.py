@@ -11,15 +11,23 @@ import contextlib
 import json
 import shutil
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from msgspec.structs import replace
 
 from gittorrent.discovery.dht import Dht
-from gittorrent.discovery.lan import Lan, LanAnnouncer
+from gittorrent.discovery.lan import (
+    MAX_NODES,
+    RESOLVE_SECONDS,
+    SERVICE,
+    Lan,
+    LanAnnouncer,
+)
 from gittorrent.discovery.session import Session, SessionOptions
 from gittorrent.ids import RepositoryId
 from gittorrent.node.config import DiscoveryConfig
@@ -28,6 +36,9 @@ from gittorrent.repository.carried import Carried
 from support import gitcmd, networks, nodes
 from support.networks import Loop, Machine
 from support.programs import PATIENCE, Done, Person, wait_until
+
+if TYPE_CHECKING:
+    from zeroconf import DNSIncoming, DNSRecord
 
 pytest.importorskip("libtorrent", reason="the Python package libtorrent is not here")
 pytest.importorskip("zeroconf", reason="the Python package zeroconf is not here")
@@ -265,10 +276,37 @@ def test_a_lying_host_on_the_local_network_costs_a_bounded_time(
 @contextlib.contextmanager
 def contesting(machine: Machine) -> Iterator[None]:
     """Say of each name that somebody is about to take that it is taken."""
-    from zeroconf import const
-    from zeroconf._dns import DNSPointer
-    from zeroconf._protocol.incoming import DNSIncoming
-    from zeroconf._protocol.outgoing import DNSOutgoing
+    from zeroconf import DNSPointer
+
+    def taken(said: DNSIncoming) -> list[DNSRecord]:
+        return [each for each in said.answers() if isinstance(each, DNSPointer)]
+
+    with responding(machine, taken):
+        yield
+
+
+@contextlib.contextmanager
+def boasting(machine: Machine, names: Sequence[str]) -> Iterator[threading.Event]:
+    """Answer whoever asks anything with names of nodes; gives what tells that it has."""
+    from zeroconf import DNSPointer, const
+
+    asked = threading.Event()
+
+    def made_up(said: DNSIncoming) -> list[DNSRecord]:
+        del said
+        asked.set()
+        return [DNSPointer(SERVICE, const._TYPE_PTR, const._CLASS_IN, 120, n) for n in names]
+
+    with responding(machine, made_up):
+        yield asked
+
+
+@contextlib.contextmanager
+def responding(
+    machine: Machine, answer: Callable[[DNSIncoming], Sequence[DNSRecord]]
+) -> Iterator[None]:
+    """Answer questions of multicast DNS."""
+    from zeroconf import DNSIncoming, DNSOutgoing, const
 
     group = (machine.private, socket.inet_aton("224.0.0.251"))
     loop = Loop(machine)
@@ -279,12 +317,13 @@ def contesting(machine: Machine) -> Iterator[None]:
 
         def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
             said = DNSIncoming(data)
-            for record in said.answers():
-                if said.is_query() and isinstance(record, DNSPointer):
-                    out = DNSOutgoing(const._FLAGS_QR_RESPONSE | const._FLAGS_AA)
-                    out.add_answer_at_time(record, 0)
-                    for packet in out.packets():
-                        self.transport.sendto(packet, addr)
+            records = answer(said) if said.is_query() else ()
+            out = DNSOutgoing(const._FLAGS_QR_RESPONSE | const._FLAGS_AA)
+            for record in records:
+                out.add_answer_at_time(record, 0)
+            for packet in out.packets() if records else ():
+                for place in (addr, ("224.0.0.251", 5353)):
+                    self.transport.sendto(packet, place)
 
     async def begin() -> asyncio.BaseTransport:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -292,6 +331,7 @@ def contesting(machine: Machine) -> Iterator[None]:
         sock.bind(("", 5353))
         member = group[1] + socket.inet_aton(group[0])
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(group[0]))
         made, _ = await asyncio.get_running_loop().create_datagram_endpoint(Responder, sock=sock)
         return made
 
@@ -307,6 +347,35 @@ def contesting(machine: Machine) -> Iterator[None]:
     finally:
         loop.do(end)
         loop.stop()
+
+
+def test_names_that_lead_nowhere_hide_nobody_on_the_local_network(
+    machines: list[Machine], project: Carried
+) -> None:
+    """They are heard first, and there are more than could be looked at one after the other."""
+    _, mirror, client, liar = machines
+    announcer = LanAnnouncer([mirror.private], GIT_PORT)
+    there, here = Loop(mirror), Loop(client)
+    names = [f"{number:016x}.{SERVICE}" for number in range(MAX_NODES - 1)]
+    seconds = RESOLVE_SECONDS * len(names) / 2
+
+    async def look() -> list[str]:
+        finding = Lan(pytest.fail, seconds).find(project.info.repository_id)
+        async with contextlib.aclosing(finding):
+            async for places in finding:
+                return [place.address for place in places]
+        return []
+
+    try:
+        with boasting(liar, names) as asked, ThreadPoolExecutor(1) as pool:
+            found = pool.submit(here.do, look)
+            assert asked.wait(PATIENCE)
+            there.do(announcer.start)
+            assert found.result(PATIENCE) == [mirror.private]
+        there.do(announcer.stop)
+    finally:
+        there.stop()
+        here.stop()
 
 
 def test_who_contests_each_name_keeps_nobody_off_the_local_network(

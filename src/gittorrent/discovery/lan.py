@@ -64,19 +64,24 @@ class Lan:
         except (ImportError, OSError) as error:
             self._complain(f"the local network is not asked: {error}")
             return
-        names: asyncio.Queue[str] = asyncio.Queue()
+        found: asyncio.Queue[list[Place]] = asyncio.Queue()
+        resolving: list[asyncio.Task[None]] = []
+
+        async def resolve(name: str) -> None:
+            found.put_nowait(await _resolved(network, name))
 
         def heard(zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
             del zeroconf, service_type
-            if state_change.name == "Added" and names.qsize() < MAX_NODES:
-                names.put_nowait(name)
+            if state_change.name == "Added" and len(resolving) < MAX_NODES:
+                # Side by side: names that lead nowhere cost the others no time.
+                resolving.append(asyncio.ensure_future(resolve(name)))
 
         browser = AsyncServiceBrowser(network.zeroconf, SERVICE, handlers=[heard])
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds) as bound:
                     for _ in range(MAX_NODES):
-                        places = await _resolved(network, await names.get())
+                        places = await found.get()
                         if places:
                             deadline = bound.when()
                             bound.reschedule(None)  # time with the caller is not ours
@@ -84,6 +89,9 @@ class Lan:
                             bound.reschedule(deadline)
         finally:
             await browser.async_cancel()
+            for task in resolving:
+                task.cancel()
+            await asyncio.gather(*resolving, return_exceptions=True)
             await network.async_close()
 
 

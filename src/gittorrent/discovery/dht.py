@@ -8,10 +8,11 @@ Source: docs/protocol/mirrorsync.md, Discovery.
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Any
 
 from gittorrent.discovery.infohash import infohash
-from gittorrent.discovery.ports import Place, Way
+from gittorrent.discovery.ports import MAX_PER_ANSWER, Place, Way
 from gittorrent.discovery.session import NoLibtorrentError, Session, SessionOptions
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ LOOKUP_SECONDS = 8.0
 FIRST_AGAIN = 0.5
 """Seconds after which is asked again, doubled each time: the first nodes may be gone by now."""
 
-MAX_PLACES = 200
-"""Places one look-up yields: a well known key may have thousands, a few of which are enough."""
+MAX_PLACES = 1000
+"""Places one look-up yields, of all answers: a well known key may have many more."""
 
 _IMPLIED_PORT = 0
 """No flag: the port announced is the one given, not the one that the packet comes from."""
@@ -38,11 +39,20 @@ class Dht:
     Args:
         session: it belongs to; stays its maker's.
         seconds: for one look-up.
+        sample: picks some of many, at random.
     """
 
-    def __init__(self, session: Session, seconds: float = LOOKUP_SECONDS) -> None:
+    def __init__(
+        self,
+        session: Session,
+        seconds: float = LOOKUP_SECONDS,
+        sample: Callable[[Sequence[tuple[str, int]], int], Sequence[tuple[str, int]]] = (
+            random.sample
+        ),
+    ) -> None:
         self._session = session
         self._seconds = seconds
+        self._sample = sample
 
     def announce(self, repository: RepositoryId, port: int) -> None:
         """Tell the nodes near the repository's key that it is served at a TCP port of ours."""
@@ -73,7 +83,8 @@ class Dht:
                 except TimeoutError:
                     continue
                 new = [each for each in dict.fromkeys(places) if each not in seen]
-                new = new[: MAX_PLACES - len(seen)]
+                # A long answer, which may be one liar's, takes no places of those of other nodes.
+                new = self._sample(new, min(len(new), MAX_PER_ANSWER))
                 seen.update(new)
                 if new:
                     yield [Place(address, port, Way.DHT) for address, port in new]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import RepositoryId
 
+MAX_PER_ANSWER = 4
+"""Places that count of one answer: in the DHT each node that is asked gives one of its own."""
+
 
 class Way(Enum):
     """How a mirror was found."""

@@ -15,7 +15,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gittorrent.discovery.ports import Way
+from gittorrent.discovery.ports import MAX_PER_ANSWER, Way
 from gittorrent.swarm.fair_shares import in_turn
 from gittorrent.transfer.addresses import caller_group
 from gittorrent.transfer.reaching import Source
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 MAX_PER_WAY = 16
 """Mirrors that one way may have us ask for a repository."""
-
-MAX_PER_ANSWER = 4
-"""Places that count of one answer: in the DHT each node that is asked gives one of its own."""
 
 MAX_PER_GROUP = 2
 """Places that count at one address, or in one /64 network of IPv6."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gittorrent.discovery.dht import Dht, OwnDht
-from gittorrent.discovery.ports import Lookup, Place, Way
+from gittorrent.discovery.ports import MAX_PER_ANSWER, Lookup, Place, Way
 from gittorrent.discovery.session import Session, SessionOptions
 from gittorrent.ids import RepositoryId
 
@@ -112,6 +112,53 @@ def test_a_damaged_routing_table_is_left_out(tmp_path: Path, garbage: bytes) -> 
             assert await first_found(own, REPOSITORY) == [Place("127.0.0.1", 1234, Way.DHT)]
 
     run(work)
+
+
+class Answering:
+    """A session whose nodes answer at once, each with the places that it is to tell of."""
+
+    def __init__(self, *answers: list[tuple[str, int]]) -> None:
+        self.lt = self
+        self.raw = self
+        self._answers = answers
+        self._hear: Callable[[object], None] = lambda _alert: None
+
+    class dht_get_peers_reply_alert:
+        """As libtorrent has it."""
+
+        def __init__(self, key: bytes, places: list[tuple[str, int]]) -> None:
+            self.info_hash = key
+            self.peers = lambda: places
+
+    @staticmethod
+    def sha1_hash(key: bytes) -> bytes:
+        return key
+
+    def on_alert(self, hear: Callable[[object], None]) -> Callable[[], None]:
+        self._hear = hear
+        return lambda: None
+
+    def dht_get_peers(self, key: bytes) -> None:
+        for places in self._answers:
+            self._hear(self.dht_get_peers_reply_alert(key, places))
+
+
+def test_long_answers_of_liars_do_not_end_a_look_up() -> None:
+    """Several, each longer than what any look-up takes, before the node that knows somebody."""
+    lies = [[(f"10.{node}.{n >> 8}.{n & 255}", 9418) for n in range(10_000)] for node in range(9)]
+
+    honest = Place("192.168.1.7", 9418, Way.DHT)
+
+    async def work() -> bool:
+        session: Any = Answering(*lies, [(honest.address, honest.port)])
+        async with aclosing(Dht(session, PATIENCE).find(REPOSITORY)) as finding:
+            async for places in finding:
+                assert len(places) <= MAX_PER_ANSWER
+                if honest in places:
+                    return True
+        return False
+
+    assert asyncio.run(work())
 
 
 def test_an_unreachable_dht_costs_the_time_given() -> None:

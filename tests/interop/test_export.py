@@ -294,6 +294,29 @@ def test_an_exporter_that_was_taken_over_names_nothing(
     assert buckets.has("taken/.gittorrent-export/lock")
 
 
+LISTED = """
+import sys
+from gittorrent.errors import LocalError
+from gittorrent.export.bucket import Bucket
+url, endpoint = sys.argv[1:]
+print(len(Bucket(url, endpoint, most=30).present()))
+try:
+    Bucket(url, endpoint, most=29).present()
+except LocalError as error:
+    print(error)
+"""
+
+
+def test_a_list_of_objects_is_not_read_for_ever(owner: Person, buckets: BucketServer) -> None:
+    """Those that no export has are counted, too."""
+    for number in range(15):
+        buckets.ask("PUT", f"long/reels/{number:064x}.pack", b"x")
+        buckets.ask("PUT", f"long/pushes/strange-{number}", b"x")
+    url, _, endpoint = to_bucket(buckets, "long")
+    said = owner.run(sys.executable, "-c", LISTED, url, endpoint).ok().out.splitlines()
+    assert said == ["15", f"{url} lists more than 29 objects"]
+
+
 @pytest.mark.slow
 def test_a_killed_export_goes_on_in_a_directory(
     owner: Person, owner_key: Signer, tmp_path: Path

@@ -55,6 +55,9 @@ CREDENTIALS_HINT = (
     " read, write and delete there"
 )
 
+MAX_LISTED = 1 << 21
+"""Objects of a prefix that are looked at: as many files as an inventory has."""
+
 MAX_EXPLANATION = 300
 """Characters that are shown of what a server answers."""
 
@@ -65,12 +68,14 @@ class Bucket:
     Args:
         url: ``s3://BUCKET/PREFIX``.
         endpoint: URL of the server; None for Amazon's.
+        most: objects that may be listed.
 
     Raises:
         UsageError: the URL is none, or the library is missing.
     """
 
-    def __init__(self, url: str, endpoint: str | None = None) -> None:
+    def __init__(self, url: str, endpoint: str | None = None, most: int = MAX_LISTED) -> None:
+        self._most = most
         bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
         self._prefix = prefix.strip("/")
         if not bucket or not self._prefix:
@@ -122,11 +127,22 @@ class Bucket:
             lease.release()
 
     def present(self) -> Mapping[str, int]:
-        """Return what is there, with sizes."""
+        """Return what is there, with sizes.
+
+        Raises:
+            LocalError: more is listed than any export has; a server may never come to an end.
+        """
         found: dict[str, int] = {}
+        listed = 0
         with self._asking():
             for folder in FOLDERS:
                 for batch in self._obstore.list(self._store, folder):
+                    listed += len(batch)
+                    if listed > self._most:
+                        raise LocalError(
+                            f"{self.name} lists more than {self._most} objects",
+                            hint="export to a prefix where nothing else is",
+                        )
                     names = ((str(each["path"]), int(each["size"])) for each in batch)
                     found.update((n, size) for n, size in names if is_exported_name(n))
             for name in ("mirror-list", "bundle-list"):

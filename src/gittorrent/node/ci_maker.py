@@ -174,8 +174,12 @@ class CiMaker:
 
         A commit of a copy without files counts for the upstream as all that belongs to it. So
         files that are asked for by their ids, when they are checked out, would never come.
+        Where history begins at a date, nothing tells whether all of a commit's past is there: what
+        was cut off of another one's by its date may lie behind older commits.
         """
         if not has_copy(request.shape) or request.shallow or b"deepen-relative" in request.switches:
+            return False
+        if any(line.startswith(b"deepen-since ") for line in request.shape):
             return False
         if NO_FILES not in request.shape:
             return True

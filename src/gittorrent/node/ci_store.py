@@ -253,9 +253,13 @@ class CiStore:
         return sorted(found, key=lambda item: item.used)
 
     def expire(self) -> list[Item]:
-        """Remove what is too old or too much, and return what that was."""
+        """Remove what is too old or too much, and return what that was.
+
+        What is being written, or held until somebody has looked into it, takes room as well, and
+        what is kept makes way for it.
+        """
         items, gone = self.items(), []
-        total = sum(item.size for item in items)
+        total = sum(item.size for item in items) + _size_of(self._tmp)
         sizes: dict[str, int] = {}
         for item in items:
             sizes[item.url_digest] = sizes.get(item.url_digest, 0) + item.size

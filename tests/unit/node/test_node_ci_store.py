@@ -190,3 +190,25 @@ def test_copies_of_each_shape_lie_beside_each_other(store: CiStore, tmp_path: Pa
     store.expire()
     assert all(store.copy_of(URL, shape) is None for shape in shapes)
     assert not store.items()
+
+
+def test_what_is_written_or_held_takes_room_as_well(tmp_path: Path) -> None:
+    store = opened(tmp_path, CiConfig(max_size=100))
+    keep(store, data=b"k" * 60)
+    age(store, 60)
+    other = "02" * 32
+    keep(store, OTHER, other, b"l" * 10)
+    assert store.expire() == []
+    with store.spool() as spool:
+        spool.write(b"s" * 30)
+        assert store.expire() == []
+        held = hold(store, b"h" * 30)
+        assert [item.size for item in store.expire()] == [60]
+        assert kept(store, OTHER, other) == b"l" * 10
+    store.settle(URL, REQUEST, held, is_good=True)
+    assert kept(store) == b"h" * 30
+    assert store.expire() == []
+    copy = store.new_directory()
+    copy.mkdir()
+    (copy / "pack").write_bytes(b"p" * 95)
+    assert sum(item.size for item in store.expire()) == 40

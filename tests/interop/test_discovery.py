@@ -38,7 +38,8 @@ from support.networks import Loop, Machine
 from support.programs import PATIENCE, Done, Person, wait_until
 
 if TYPE_CHECKING:
-    from zeroconf import DNSIncoming, DNSRecord
+    from zeroconf._dns import DNSRecord
+    from zeroconf._protocol.incoming import DNSIncoming
 
 pytest.importorskip("libtorrent", reason="the Python package libtorrent is not here")
 pytest.importorskip("zeroconf", reason="the Python package zeroconf is not here")
@@ -276,7 +277,7 @@ def test_a_lying_host_on_the_local_network_costs_a_bounded_time(
 @contextlib.contextmanager
 def contesting(machine: Machine) -> Iterator[None]:
     """Say of each name that somebody is about to take that it is taken."""
-    from zeroconf import DNSPointer
+    from zeroconf._dns import DNSPointer
 
     def taken(said: DNSIncoming) -> list[DNSRecord]:
         return [each for each in said.answers() if isinstance(each, DNSPointer)]
@@ -288,7 +289,8 @@ def contesting(machine: Machine) -> Iterator[None]:
 @contextlib.contextmanager
 def boasting(machine: Machine, names: Sequence[str]) -> Iterator[threading.Event]:
     """Answer whoever asks anything with names of nodes; gives what tells that it has."""
-    from zeroconf import DNSPointer, const
+    from zeroconf import const
+    from zeroconf._dns import DNSPointer
 
     asked = threading.Event()
 
@@ -306,7 +308,9 @@ def responding(
     machine: Machine, answer: Callable[[DNSIncoming], Sequence[DNSRecord]]
 ) -> Iterator[None]:
     """Answer questions of multicast DNS."""
-    from zeroconf import DNSIncoming, DNSOutgoing, const
+    from zeroconf import const
+    from zeroconf._protocol.incoming import DNSIncoming
+    from zeroconf._protocol.outgoing import DNSOutgoing
 
     group = (machine.private, socket.inet_aton("224.0.0.251"))
     loop = Loop(machine)

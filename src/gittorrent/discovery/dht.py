@@ -82,9 +82,9 @@ class Dht:
                         places = await told.get()
                 except TimeoutError:
                     continue
-                new = [each for each in dict.fromkeys(places) if each not in seen]
+                untold = [each for each in dict.fromkeys(places) if each not in seen]
                 # A long answer, which may be one liar's, takes no places of those of other nodes.
-                new = self._sample(new, min(len(new), MAX_PER_ANSWER))
+                new = self._sample(untold, min(len(untold), MAX_PER_ANSWER))
                 seen.update(new)
                 if new:
                     yield [Place(address, port, Way.DHT) for address, port in new]

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from gittorrent.discovery.ports import Place, Way
+from gittorrent.discovery.ports import MAX_PER_ANSWER, Place, Way
 from gittorrent.ids import RepositoryId
 from gittorrent.transfer import finding
 from gittorrent.transfer.finding import Finder, Shares, judged
@@ -131,7 +131,7 @@ def numbered(first: int, count: int, way: Way = Way.DHT) -> list[Place]:
 def test_one_answer_of_many_counts_for_little() -> None:
     liar, honest = numbered(1, 500), numbered(2, 2)
     urls = [source.url for source in found(Answers(liar, honest))]
-    assert len(urls) == finding.MAX_PER_ANSWER + 2
+    assert len(urls) == MAX_PER_ANSWER + 2
     assert {f"git://{each.address}/{REPOSITORY}" for each in honest} <= set(urls)
 
 
@@ -206,4 +206,4 @@ def test_a_mistake_of_ours_is_not_swallowed() -> None:
 def test_shares_pick_at_random() -> None:
     sources = [judged(each, REPOSITORY) for each in numbered(1, 50)]
     shares = Shares(lambda many, _count: list(many)[::-1])
-    assert shares.admit(sources) == sources[::-1][: finding.MAX_PER_ANSWER]
+    assert shares.admit(sources) == sources[::-1][:MAX_PER_ANSWER]

@@ -132,3 +132,16 @@ def test_a_key_of_the_agent_is_remembered_by_its_public_line(
     assert len({entry["signer"] for entry in shown if entry.get("signer")}) == 1
     commit(origin, "and one")
     owner.gittorrent("publish", origin).failed(7, "ssh-agent")
+
+
+def test_without_a_key_nothing_is_made(owner: Person, tmp_path: Path) -> None:
+    """Or another clone of that name could not be published instead."""
+    for place in ("one", "two"):
+        origin = bulk.make_small(tmp_path / f"{place}.git")
+        owner.git("clone", "-q", origin, tmp_path / place / "project").ok()
+    one, two = tmp_path / "one" / "project", tmp_path / "two" / "project"
+    before = snapshot(one)
+    owner.gittorrent("publish", one).failed(7, "no signing key", "--new-key")
+    assert snapshot(one) == before
+    assert not list((owner.node / "repositories").glob("*"))
+    owner.gittorrent("publish", two, "--new-key", "--wait").ok()

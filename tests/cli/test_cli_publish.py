@@ -216,14 +216,16 @@ def test_publish_says_whose_pushes_are_provisional(owner: Person, origin: Path) 
 def test_what_another_clone_began_to_publish_is_not_published_with_this(
     owner: Person, tmp_path: Path
 ) -> None:
-    """Both directories are called the same, and the first one's copy is there without a key."""
+    """Both directories are called the same; the first one's publication was killed half-way."""
     for place, branch in (("secret", "plans"), ("open", "main")):
         origin = nodes.make_repository(tmp_path / f"{place}.git")
         gitcmd.git(origin, "branch", "plans", "main")
         words = ("clone", "-q", "--single-branch", "-b", branch, origin, owner.root / place / "app")
         owner.git(*words).ok()
     secret, shown = owner.root / "secret" / "app", owner.root / "open" / "app"
-    owner.gittorrent("publish", secret, "--key", "/nonexistent").failed(7)
+    begun = owner.node / "repositories" / "app.git"
+    owner.git("clone", "-q", "--bare", secret, begun).ok()
+    owner.git("-C", secret, "config", "gittorrent.copy", begun).ok()
     done = owner.gittorrent("publish", shown, "--new-key").failed(2)
     assert "holds what another repository of the name app has" in done.err
     owner.gittorrent("publish", shown, "--new-key", "--name", "open").ok()

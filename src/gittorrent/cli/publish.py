@@ -16,7 +16,7 @@ from gittorrent.cli.published import published_json, require_together, show_publ
 from gittorrent.cli.push_hook import see_to_pushes
 from gittorrent.cli.repositories import REPOSITORY, repository_at_hand
 from gittorrent.cli.running_node import served_at
-from gittorrent.cli.signer import KeyOptions, choose_signer
+from gittorrent.cli.signer import KeyOptions, choose_first_signer, choose_signer
 from gittorrent.cli.signing_clock import signing_clock
 from gittorrent.errors import UsageError
 from gittorrent.git.refs import head_target, read_refs, set_head
@@ -113,6 +113,7 @@ def publish(
     home = open_home()
     database = Database(home.database)
     say = _silent if quiet or as_json else _say
+    options = KeyOptions(key, new_key)
     try:
         found = find_repository(repository)
         # Before a key is made; a repository that was published is looked at by `Publisher`.
@@ -124,7 +125,15 @@ def publish(
             require_new(found, database)
         if found.is_bare:
             require_own(Carried(found.git_dir, found.object_format))
-        carried = _bare_copy(found, home, database, name, patterns, say)
+        config = read_config(found.git_dir)
+        carried = _to_publish(found, home, database, name)
+        # Without a key nothing is published for the first time, and so nothing is made for it.
+        first = None
+        if not carried.is_carried:
+            recorded = carried.signing_key if carried.layout.git_dir.is_dir() else None
+            first = choose_first_signer(options, config, home, recorded, say)
+        if not found.is_bare:
+            _bring_up_to_date(carried, found, patterns, say)
         chosen = _name(carried, found, name)
         if chosen is not None:
             own = carried.info.repository_id if carried.is_carried else None
@@ -137,8 +146,7 @@ def publish(
                 "move it to another folder, and 'gittorrent adopt' the repository from a mirror"
             )
             require_newest(log, database, str(carried.layout.git_dir), instead)
-        config = read_config(found.git_dir)
-        signer = choose_signer(KeyOptions(key, new_key), config, home, carried, say)
+        signer = first or choose_signer(options, config, home, carried, say)
         progress = StepProgress(quiet=quiet or as_json)
         try:
             author = author_in(found.git_dir, signing_clock(home, say))
@@ -171,42 +179,46 @@ def publish(
     require_together(done, carried.layout.git_dir)
 
 
-def _bare_copy(
-    found: FoundRepository,
-    home: Home,
-    database: Database,
-    name: str | None,
-    patterns: tuple[str, ...],
-    say: Callable[[str], None],
+def _to_publish(
+    found: FoundRepository, home: Home, database: Database, name: str | None
 ) -> Carried:
-    """Return the bare repository to publish, brought up to date if it is a copy."""
+    """Return the bare repository to publish, which is not there yet if it is a copy to be made."""
     if found.is_bare:
         return Carried(found.git_dir, found.object_format)
     recorded = recorded_copy(found.git_dir)
     if recorded is not None:
-        path = recorded
-        carried = Carried(path, found.object_format)
-    else:
-        chosen = require_name(_directory_name(found.git_dir) if name is None else name)
-        path = home.repositories / f"{chosen}.git"
-        carried = Carried(path, found.object_format)
-        database.require_free(chosen, "")
-        if carried.is_carried:
-            raise UsageError(
-                f"{path} holds another repository of the name {chosen}",
-                hint="choose another with --name",
-            )
-    is_new = not path.is_dir()
-    # Harmless where it is whole, and completes one whose making was cut short.
-    create_bare(path, found.object_format)
-    if recorded is None and read_refs(Git(path)):
+        return Carried(recorded, found.object_format)
+    chosen = require_name(_directory_name(found.git_dir) if name is None else name)
+    path = home.repositories / f"{chosen}.git"
+    carried = Carried(path, found.object_format)
+    database.require_free(chosen, "")
+    if carried.is_carried:
+        raise UsageError(
+            f"{path} holds another repository of the name {chosen}",
+            hint="choose another with --name",
+        )
+    if path.is_dir() and read_refs(Git(path)):
         # It would be published with what is published here.
         raise UsageError(
             f"{path} holds what another repository of the name {chosen} has",
             hint="choose another with --name, or publish that one; remove the directory if nothing"
             " needs it",
         )
-    if recorded is None:
+    return carried
+
+
+def _bring_up_to_date(
+    carried: Carried,
+    found: FoundRepository,
+    patterns: tuple[str, ...],
+    say: Callable[[str], None],
+) -> None:
+    """Give the bare copy what the clone has; make it, and note it in the clone, the first time."""
+    path = carried.layout.git_dir
+    is_new = not path.is_dir()
+    # Harmless where it is whole, and completes one whose making was cut short.
+    create_bare(path, found.object_format)
+    if recorded_copy(found.git_dir) is None:
         # Before anything is published, so that whoever goes on after a crash finds it again.
         Git(found.git_dir).run("config", "--local", "gittorrent.copy", str(path))
     if is_new:
@@ -228,7 +240,6 @@ def _bare_copy(
     # Later on a checked out topic is no default branch; but a branch that is gone is none either.
     if branch is not None and (not carried.is_carried or shown not in read_refs(Git(path))):
         set_head(Git(path), branch)
-    return carried
 
 
 def _name(carried: Carried, found: FoundRepository, name: str | None) -> str | None:

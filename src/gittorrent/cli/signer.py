@@ -61,9 +61,33 @@ def choose_signer(
     log = carried.peek()
     if log.head is not None:
         return _one_of(frozenset(publishing_keys(log.policy.policy)), config, home, carried)
+    return choose_first_signer(options, config, home, carried.signing_key, say)
+
+
+def choose_first_signer(
+    options: KeyOptions,
+    config: Mapping[str, str],
+    home: Home,
+    recorded: str | None,
+    say: Callable[[str], None],
+) -> Signer:
+    """Return the key to publish a repository with for the first time, which need not be there yet.
+
+    Args:
+        options: what the user said.
+        config: git's settings where the user works.
+        home: of the node, which may hold a key that was made for this.
+        recorded: the key that the repository records; None if it records none.
+        say: told of a key that is made.
+
+    Raises:
+        NoSigningKey: there is none, or the one that is meant cannot be used.
+    """
+    if options.key is not None:
+        return resolve_signer(options.key, config)
     own = home.keys / "publish"
     try:
-        return _first(config, home, carried.signing_key)
+        return _first(config, home, recorded)
     except NoSigningKey as error:
         if not options.new_key:
             if not error.hint:

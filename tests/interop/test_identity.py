@@ -90,6 +90,28 @@ def test_the_log_of_another_repository(
     assert not list(person.node.glob("repositories/[!.]*"))
 
 
+def test_another_repository_where_one_was_named(
+    tmp_path: Path, person: Person, fork: Carried, owner_key: Signer
+) -> None:
+    """A place known by a URL with an id is known without it, until somebody forgets it."""
+    known = fork.info.repository_id
+    with nodes.serving(fork, home=nodes.make_home(tmp_path / "one")) as served:
+        person.git("clone", "-q", url_of(served, "fork", known), "c").ok()
+    other = nodes.publish(nodes.make_repository(tmp_path / "other.git"), owner_key, "fork")
+    port = int(served.git.rpartition(":")[2])
+    options = replace(nodes.LOOPBACK, git=(("127.0.0.1", port),))
+    with nodes.serving(other, home=nodes.make_home(tmp_path / "two"), options=options) as served:
+        url = url_of(served, "fork")
+        done = person.git("clone", url, "d")
+        assert done.status != 0
+        where = served.git + "/fork.git"
+        assert f"{where} carried repository {known} before" in done.err
+        assert f"now says {other.info.repository_id}" in done.err
+        assert f"'gittorrent forget {where}'" in done.err
+        person.gittorrent("forget", where).ok()
+        person.git("clone", "-q", url, "d").ok()
+
+
 def test_remotes_of_two_repositories(
     tmp_path: Path, person: Person, fork: Carried, lib: Carried, owner_key: Signer
 ) -> None:

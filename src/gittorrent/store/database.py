@@ -321,12 +321,14 @@ class Database:
         return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in rows]
 
     def known_url(self, url: str) -> RepositoryId | None:
-        """Return the id that was found at ``url`` at first contact."""
+        """Return the id that was found at ``url`` at first contact, named there or not."""
         rows = self._read("SELECT repository_id FROM known_urls WHERE url = ?", url)
         return RepositoryId(rows[0][0]) if rows else None
 
     def remember_url(self, url: str, repository: RepositoryId, now: int) -> None:
         """Remember the id found at ``url``; what was remembered before stays."""
+        if self.known_url(url) is not None:
+            return
         with self._writing():
             self._db.execute(
                 "INSERT OR IGNORE INTO known_urls VALUES (?, ?, ?)", (url, repository, now)

@@ -483,11 +483,22 @@ class LogFollower:
             # The rest of what it has is as good as any: pushes go on, and the way back.
             self._context.reporter.note(f"warning: {error}")
 
+    def _names_one(self) -> bool:
+        """Tell whether the URL leads to one repository by itself, so that it may be remembered.
+
+        An id in it is not there the next time that somebody types it. At the root of a host the id
+        alone says which of many is meant (docs/commands.md, "URLs").
+        """
+        endpoint = self._location.endpoint
+        return endpoint is not None and (
+            self._location.expected is None or endpoint.path.strip("/") != ""
+        )
+
     def _confirm(self, log: VerifiedLog) -> None:
         """Now that the log proves who it is: remember it, and notice a mirror that lags."""
         database, now = self._context.database, int(self._context.clock())
         assert log.head is not None
-        if self._location.expected is None and self.url == self._location.url:
+        if self.url == self._location.url and self._names_one():
             database.remember_url(self.url, log.repository, now)
         seen = database.seen_head(log.repository)
         for trouble in [*troubles(log), *contradictions(log, seen, self.url)]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,35 @@ def test_a_log_is_shown_where_objects_are_lost(owner: Person, origin: Path) -> N
     assert "refs/heads/main" in done.out
     assert "rewound" not in done.out
     assert "cannot tell which pushes rewound refs" in done.err
+
+
+@pytest.mark.parametrize("kind", ["tag", "tree", "blob"])
+def test_a_missing_object_is_named_with_the_refs_that_need_it(
+    owner: Person, origin: Path, tmp_path: Path, kind: str
+) -> None:
+    """And the way out leads out."""
+    gitcmd.git(origin, "tag", "-a", "-m", "first", "needed", "main")
+    tree = gitcmd.text(origin, "rev-parse", "main^{tree}")
+    listed = gitcmd.text(origin, "ls-tree", "-r", "main").splitlines()
+    lost = {
+        "tag": gitcmd.text(origin, "rev-parse", "needed"),
+        "tree": tree,
+        "blob": listed[0].split()[2],
+    }[kind]
+    owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
+    nodes.add_commit(origin, "refs/heads/main", "more", b"more\n")
+    owner.git("clone", "-q", "--mirror", "--no-local", origin, tmp_path / "clone").ok()
+    packings.loose(origin)
+    (origin / "objects" / lost[:2] / lost[2:]).unlink()
+    done = owner.gittorrent("publish", origin)
+    needed_by = "refs/tags/needed" if kind == "tag" else "the history of its refs"
+    done.failed(7, f"{origin} is damaged: object {lost} is missing, which {needed_by} needs")
+    command = re.findall(r"'git (-C [^']+ fetch --refetch CLONE) (\S+)'", done.err)
+    ((words, named),) = command
+    assert named == ("refs/tags/needed" if kind == "tag" else "BRANCH")
+    words = words.replace("CLONE", str(tmp_path / "clone"))
+    owner.git(*words.split(), named.replace("BRANCH", "main")).ok()
+    owner.gittorrent("publish", origin).ok()
 
 
 def test_the_url_is_the_running_nodes(owner: Person, origin: Path) -> None:

@@ -40,9 +40,10 @@ LATEST = 2**64 - 1
 
 
 class MissingObjectError(LocalError):
-    """The repository lacks an object that its own history needs."""
+    """The repository lacks an object that its own history needs; ``lacking`` is its id."""
 
     def __init__(self, oid: str, where: str) -> None:
+        self.lacking = oid
         super().__init__(
             f"object {oid} is missing in {where}",
             hint="run 'git fsck' there; shallow and partial repositories cannot be used",

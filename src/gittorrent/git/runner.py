@@ -63,6 +63,14 @@ _LOCK = re.compile(
 """What git says of a lock that another one has; what to do follows on lines that are left out."""
 
 
+_LACKING = re.compile(
+    "(?:[Bb]ad (?:tree )?object|missing (?:commit|tree|blob|tag) object|[Uu]nable to read(?: tree)?"
+    "|Could not read|invalid sha1 pointer|unable to parse (?:commit|object))"
+    " '?(?P<oid>[0-9a-f]{64}|[0-9a-f]{40})"
+)
+"""What git says of an object that it needs and does not find."""
+
+
 def _way_out(said: str, where: str) -> str:
     """Return what to do where git says that a disk is full, or that it may not use files."""
     if any(words in said for words in _FULL):
@@ -97,6 +105,12 @@ class GitError(LocalError):
     def is_for_room(self) -> bool:
         """Tell whether there was no room on a disk."""
         return any(words in self.stderr for words in _FULL)
+
+    @property
+    def lacking(self) -> str | None:
+        """Return the id of an object that git needed and did not find; None if it names none."""
+        found = _LACKING.search(self.stderr)
+        return None if found is None else found["oid"]
 
     @property
     def is_own_trouble(self) -> bool:
@@ -154,7 +168,8 @@ class Git(Struct, frozen=True):
         """
         done = self.attempt(*arguments, stdin=stdin)
         if done.returncode != 0:
-            raise GitError(arguments, done.returncode, done.stderr, str(self.directory))
+            where = str(self.objects or self.directory)
+            raise GitError(arguments, done.returncode, done.stderr, where)
         return done.stdout
 
     def attempt(

@@ -29,6 +29,7 @@ from gittorrent.push.history import awaited
 from gittorrent.push.signed import has_a_say
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
+from gittorrent.repository.damaged import naming_lacking
 from gittorrent.repository.leaving_reels import drop_superseded
 from gittorrent.repository.origin_refs import note_compared, take_over
 from gittorrent.repository.own_pushes import push_changes
@@ -181,10 +182,11 @@ class Publisher:
             BrokenRefError: a ref cannot be read.
             WrongKeyError: the policy gives the key no say.
             NotAllowedError: the policy does not let the key do this.
+            DamagedRepositoryError: an object is missing that a ref needs.
         """
         carried = self._carried
         require_complete(carried.git)
-        with carried.writing():
+        with naming_lacking(carried.git), carried.writing():
             log, evidence = carried.take_log()
             entries = EntrySigner(carried, log, self._signer, self._author, evidence)
             is_new = log.head is None

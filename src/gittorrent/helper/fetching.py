@@ -170,8 +170,7 @@ class Fetcher:
             return {}
         try:
             return await peeled_tags(self._layout, refs, self._acquisition.tags)
-        except* GitTorrentError as errors:
-            reason = errors.exceptions[0]
+        except GitTorrentError as reason:
             self._reporter.detail(f"what some tags lead to is not known: {reason}")
         return {}
 

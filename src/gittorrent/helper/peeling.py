@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import temporary_directory, write_atomically
+from gittorrent.durable import write_atomically
 from gittorrent.git import history, scratch
-from gittorrent.git.hashing import hash_objects
-from gittorrent.git.runner import Git
+from gittorrent.git.proved_tags import proved_tags
 from gittorrent.ids import Oid, RefName, format_of
 from gittorrent.transfer.working import stoppable
 from gittorrent.wire.limits import MAX_TAG_DEPTH
@@ -78,7 +77,8 @@ async def _ask(oids: list[Oid], ask: Ask) -> dict[Oid, Oid]:
     wanted = set(oids)
     for _ in range(MAX_TAG_DEPTH):
         sent = await ask(wanted) if wanted else {}
-        new = await stoppable(_verified, sent)
+        proved = await stoppable(proved_tags, sent)
+        new = {oid: (to, kind == "tag") for oid, (to, kind) in proved.items()}
         named |= new
         wanted = {to for to, is_tag in new.values() if is_tag} - named.keys()
     found = {}
@@ -88,24 +88,6 @@ async def _ask(oids: list[Oid], ask: Ask) -> dict[Oid, Oid]:
             to, is_tag = named.get(to, (to, is_tag)) if is_tag else (to, False)
         if not is_tag:
             found[oid] = to
-    return found
-
-
-def _verified(sent: Mapping[Oid, bytes]) -> dict[Oid, tuple[Oid, bool]]:
-    """Return what tags name, and whether that is a tag, of those whose content has their id."""
-    contents, found = list(sent.values()), {}
-    object_format = format_of(next(iter(sent), ""))
-    if object_format is None:
-        return {}
-    # Git may work in no repository yet, or in one of another format.
-    with temporary_directory("tags") as folder:
-        scratch.make(folder, object_format)
-        # One tag without a tagger, as git's own repository has it, must not hide the others.
-        oids = hash_objects(Git(folder), "tag", contents, write=False, any_form=True)
-    for asked, oid, content in zip(sent, oids, contents, strict=True):
-        named = history.read_tag(content) if asked == oid else None
-        if named is not None:
-            found[oid] = (named[0], named[1] == "tag")
     return found
 
 

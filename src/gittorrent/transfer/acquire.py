@@ -13,24 +13,26 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import LocalError, TrustError
+from gittorrent.git.proved_tags import proved_tags
 from gittorrent.ids import PushId
 from gittorrent.reel.path import ReelOffer
 from gittorrent.shapes import WHOLE, Shape
 from gittorrent.sizes import show_bytes
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.log_follower import LogFollower
-from gittorrent.transfer.manifests import verify_manifest
+from gittorrent.transfer.manifests import FalseOfferError, verify_manifest
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.peer_manager import PeerManager
 from gittorrent.transfer.planning import Planner
 from gittorrent.transfer.reaching import Source, learned
 from gittorrent.transfer.reel_fetcher import ReelFetcher
+from gittorrent.transfer.working import stoppable
 from gittorrent.wire.limits import MAX_MANIFEST_BYTES, MAX_TAG_BYTES, MAX_TAGS_BYTES
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     from gittorrent.ids import ObjectFormat, Oid, RepositoryId
@@ -112,8 +114,12 @@ class Acquisition:
         return self._log_follower.source_url()
 
     def sources(self, log: VerifiedLog) -> list[Source]:
-        """Return the mirrors for an ordinary fetch, the first one first; ssh ones come last."""
-        return self._log_follower.sources(log)
+        """Return the mirrors for an ordinary fetch, the first one first.
+
+        Those that ssh leads to come last, and after them those whose offers did not hold.
+        """
+        is_silent = self._peer_manager.offer_bans.is_silent
+        return sorted(self._log_follower.sources(log), key=lambda source: is_silent(source.url))
 
     @property
     def _mirrors(self) -> list[Mirror]:
@@ -182,7 +188,29 @@ class Acquisition:
         self.require_allowed(reels if index is None else [*reels, index])
         return planned, index
 
-    def _planner(self, log: VerifiedLog, shape: Shape) -> Planner:
+    async def find_tip(
+        self,
+        log: VerifiedLog,
+        choose: Callable[[Sequence[ReelOffer]], Awaitable[ReelOffer | None]],
+    ) -> tuple[ReelOffer, SignedManifest] | None:
+        """Find a reel of a single commit; see `Planner.find`.
+
+        Args:
+            log: the verified log.
+            choose: returns which of the offers to prove next.
+
+        Returns:
+            The reel, with its verified manifest; None when there is none of use.
+        """
+        if log.head is None:
+            return None
+        planner = self._planner(log, None)
+        found = await planner.find(choose, lambda: self.gather(log))
+        if found is not None:
+            self.require_allowed([found[1]])
+        return found
+
+    def _planner(self, log: VerifiedLog, shape: Shape | None) -> Planner:
         reporter = self._context.reporter
 
         def tell(text: str, is_first: bool) -> None:
@@ -220,15 +248,6 @@ class Acquisition:
     def first_makes_no_packs(self) -> bool:
         """Tell whether the first mirror holds files only, so that reels are all it can give."""
         return self._mirrors[0].kind is PeerKind.HTTP
-
-    async def tip_offers(self, log: VerifiedLog) -> list[ReelOffer]:
-        """Return the reels of single commits that the first mirror says it has.
-
-        Raises:
-            MirrorLostError: it stopped answering.
-        """
-        offers = await self.shaped_offers(log)
-        return [offer for offer in offers if offer.shape.commit is not None]
 
     async def shaped_offers(self, log: VerifiedLog) -> list[ReelOffer]:
         """Return the reels of other shapes than the whole that the first mirror says it has.
@@ -278,11 +297,31 @@ class Acquisition:
                     found[oid] = await mirror.fetch_push(PushId(oid), MAX_TAG_BYTES)
                     size += len(found[oid])
 
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(TAGS_SECONDS), asyncio.TaskGroup() as group:
                 for oid in oids:
                     group.create_task(take(oid))
+        except TimeoutError:
+            pass
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
         return found
+
+    async def read_tag(self, log: VerifiedLog, oid: Oid) -> tuple[Oid, str] | None:
+        """Return what a tag names and of which kind that is, by a mirror that proves it.
+
+        None where the first mirror has no such tag, as of one that is no object of its own, or
+        nobody proves it.
+        """
+
+        async def ask(mirror: Mirror) -> tuple[Oid, str]:
+            content = await mirror.fetch_push(PushId(oid), MAX_TAG_BYTES)
+            named = await stoppable(proved_tags, {oid: content})
+            if oid not in named:
+                raise FalseOfferError(f"another object is sent as tag {oid}")
+            return named[oid]
+
+        return await self._planner(log, None).ask_around(ask, lambda: self.gather(log))
 
     async def manifest(self, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:
         """Return the verified manifest of a reel that the first mirror offers.

@@ -7,6 +7,7 @@ carry, is in `gittorrent.transfer.http_client` (docs/protocol/mirrorsync.md, "HT
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from gittorrent.transfer.dialling import (
 )
 from gittorrent.transfer.http_client import UNAUTHORIZED, HttpClient, open_client
 from gittorrent.transfer.http_log import fetch_log
-from gittorrent.transfer.mirror import NotThereError
+from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
 from gittorrent.transfer.static_files import MAX_INDEX_BYTES
 from gittorrent.wire.limits import MAX_LIST_BYTES
@@ -36,7 +37,7 @@ from gittorrent.wire.mirrorlist import MirrorList, parse_text
 from gittorrent.wire.urls import AddressClass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gittorrent.ids import ManifestId
     from gittorrent.transfer.limiter import Limiter
@@ -116,15 +117,29 @@ class HttpMirror:
                 count += 1
                 take(message)
 
-        await self._client.each_line("reels/index", MAX_INDEX_BYTES, parse)
+        with self._lost_by_nonsense():
+            await self._client.each_line("reels/index", MAX_INDEX_BYTES, parse)
 
     async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
         """Return a manifest with its signature."""
-        return bytes(await self._client.read(f"reels/{manifest}.manifest", most))
+        with self._lost_by_nonsense():
+            return bytes(await self._client.read(f"reels/{manifest}.manifest", most))
 
     async def fetch_push(self, push: PushId, most: int) -> bytes:
         """Return a push object or a tag."""
-        return bytes(await self._client.read(f"pushes/{push}", most))
+        with self._lost_by_nonsense():
+            return bytes(await self._client.read(f"pushes/{push}", most))
+
+    @contextlib.contextmanager
+    def _lost_by_nonsense(self) -> Iterator[None]:
+        """Turn an answer that the protocol does not allow into the loss of whoever gave it.
+
+        A conversation ends with it; here too nobody is to believe that the next one is better.
+        """
+        try:
+            yield
+        except ProtocolError as error:
+            raise MirrorLostError(f"{self.name}: {error}") from error
 
     def begin(self, pack: WantedPack, sink: PartSink) -> None:
         """Send what arrives of ``pack`` to ``sink`` from now on."""

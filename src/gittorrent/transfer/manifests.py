@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FalseOfferError(TrustError):
-    """A manifest is not what was offered: the mirror that offered it lied."""
+    """What was sent is not what was offered or asked for: the mirror that sent it lied."""
 
 
 def verify_manifest(data: bytes, log: VerifiedLog, offer: ReelOffer) -> SignedManifest:

@@ -16,7 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gittorrent.reel.path import ReelOffer, best_path
-from gittorrent.shapes import WHOLE, Shape
+from gittorrent.shapes import WHOLE, Shape, ShapeKind
 from gittorrent.transfer.addresses import caller_group, is_loopback
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class OfferBans:
         if group := group_of(mirror):
             self._groups.add(group)
 
+    def is_silent(self, url: str) -> bool:
+        """Tell whether what was at a URL is not listened to for what it did itself."""
+        return url in self._silent
+
     def is_out(self, mirror: Mirror, first: Mirror | None) -> bool:
         """Tell whether a mirror is not listened to; the first one only for what it did itself."""
         if mirror.url in self._silent:
@@ -81,7 +85,8 @@ class Offers:
         log: ids of its checkpoints, oldest first; offers for others are passed over.
         first: the mirror the user named, or that is tried in its place.
         begins_late: whether there are older ones, unknown here, that a way may lead over.
-        shape: of the reels that are looked for; others are passed over.
+        shape: of the reels that are looked for; others are passed over. None: those of single
+            commits, whichever they hold.
     """
 
     def __init__(
@@ -90,7 +95,7 @@ class Offers:
         first: Mirror | None,
         *,
         begins_late: bool = False,
-        shape: Shape = WHOLE,
+        shape: Shape | None = WHOLE,
     ) -> None:
         self._shape = shape
         self._log = log
@@ -109,7 +114,7 @@ class Offers:
 
     def take(self, mirror: Mirror, message: HaveBundle) -> None:
         """Note an offer, if it is for this log and not one too many."""
-        if message.shape != self._shape:
+        if not self._is_looked_for(message.shape):
             return
         start, end = message.reel.start, message.reel.end
         is_known = end in self._known and (start is None or start in self._known)
@@ -126,6 +131,18 @@ class Offers:
         elif mirror not in makers:
             makers.append(mirror)
         self._ways = None
+
+    def _is_looked_for(self, shape: Shape) -> bool:
+        return shape.kind is ShapeKind.TIP if self._shape is None else shape == self._shape
+
+    def best_backed(self) -> list[ReelOffer]:
+        """Return all offers: those with backing first, and of each kind those of newest ends."""
+        places = {checkpoint: number for number, checkpoint in enumerate(self._log)}
+        return sorted(
+            self._makers,
+            key=lambda offer: (self.has_backing(offer), places.get(offer.end, -1)),
+            reverse=True,
+        )
 
     def makers(self, offer: ReelOffer) -> list[Mirror]:
         """Return who makes an offer: the first mirror first, then those at different addresses."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
 from gittorrent.reel.index_manifest import require_index_of
@@ -27,7 +27,7 @@ from gittorrent.transfer.racing import first_success, keep
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from typing import Any
 
     from gittorrent.ids import PushId
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.transfer.peer_manager import PeerManager
     from gittorrent.wire.messages import HaveBundle
+
+T = TypeVar("T")
 
 MORE_SECONDS = 3.0
 """Time to wait for further mirrors when those that answered offer nothing of use."""
@@ -61,7 +63,7 @@ class Planner:
         accept: verifies a manifest for an offer; raises a `GitTorrentError` when it does not hold.
         tell: tells the user what is wrong with a mirror, and whether it is the first one, which
             the user named or which stands in for that.
-        shape: of the reels to take.
+        shape: of the reels to take; None for one of a single commit.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Planner:
         log: VerifiedLog,
         accept: Callable[[bytes, ReelOffer], SignedManifest],
         tell: Callable[[str, bool], None],
-        shape: Shape = WHOLE,
+        shape: Shape | None = WHOLE,
     ) -> None:
         self._peer_manager = peer_manager
         self._client_timeouts = peer_manager.client_timeouts
@@ -100,20 +102,121 @@ class Planner:
         Raises:
             GitTorrentError: nobody answered at all.
         """
-        limit = self._loop.time() + MORE_SECONDS
+        begun = self._loop.time()
         name = self._wanted(have)
         newcomers = self._loop.create_task(self._ask_newcomers(name))
         try:
             while True:
                 await self._hear(name)
                 planned = await self._prove(have)
-                if planned or not await self._peer_manager.grown(limit - self._loop.time()):
+                if planned or not await self._have_more_come(begun):
                     break
         finally:
             await _cancel([newcomers, *self._asking])
         if not self._answered and self._failure is not None:
             raise self._failure
         return planned
+
+    async def find(
+        self,
+        choose: Callable[[Sequence[ReelOffer]], Awaitable[ReelOffer | None]],
+        gather: Callable[[], None],
+    ) -> Planned | None:
+        """Return one reel, with its verified manifest; None if nobody has one that is of use.
+
+        The first mirror is asked alone, and all others if it has none, or takes long.
+
+        Args:
+            choose: returns the offer to prove next; given those that did not fail, the best first.
+            gather: begins to connect to further mirrors.
+        """
+        name = self._wanted(())
+        begun, lacking_since = self._loop.time(), 0.0
+        others = self._loop.create_task(self._ask_others(name, gather))
+        try:
+            while True:
+                await self._hear(name)
+                while (offer := await choose(self._offers.best_backed())) is not None:
+                    signed = await self._manifest_in_time(offer, begun)
+                    if signed is not None:
+                        return offer, signed
+                    self._offers.drop(offer)
+                gather()
+                lacking_since = lacking_since or self._loop.time()
+                if not await self._have_more_come(lacking_since):
+                    return None
+        finally:
+            await _cancel([others, *self._asking])
+
+    async def _have_more_come(self, since: float) -> bool:
+        """Wait for further mirrors; longer where the first one gave nothing or lied.
+
+        Args:
+            since: when it began that they are waited for.
+        """
+        is_first_out = self._first is not None and self._is_out(self._first)
+        is_alone = is_first_out or not self._answered
+        seconds = self._client_timeouts.strangers if is_alone else MORE_SECONDS
+        left = since + seconds - self._loop.time()
+        # Who came while others were heard, or is asked and silent, is no growth any more.
+        return self._has_unheard() or await self._peer_manager.grown(left) or self._has_unheard()
+
+    def _has_unheard(self) -> bool:
+        """Tell whether somebody is to be asked, or to be waited for, who was not yet."""
+        new = [m for m in self._peer_manager.mirrors if m not in self._asked]
+        pending = [t for t in self._asking if not t.done() and t not in self._late]
+        return bool(pending) or not all(self._is_out(mirror) for mirror in new)
+
+    async def ask_around(
+        self, ask: Callable[[Mirror], Awaitable[T]], gather: Callable[[], None]
+    ) -> T | None:
+        """Return an answer that holds: the first mirror's, or another one's where that fails.
+
+        Args:
+            ask: asks a mirror and proves what it answers.
+            gather: begins to connect to further mirrors.
+
+        Returns:
+            The answer; None where the first mirror says that there is none, or nobody has one.
+        """
+
+        def those_left() -> list[Mirror]:
+            return [mirror for mirror in self._peer_manager.mirrors if not self._is_out(mirror)]
+
+        async def more() -> Sequence[Mirror]:
+            gather()
+            seconds = self._client_timeouts.strangers
+            return those_left() if await self._peer_manager.grown(seconds) else ()
+
+        def failed(mirror: Mirror, error: BaseException) -> None:
+            if not isinstance(error, NotThereError):
+                self._blame(mirror, error)
+            elif mirror is self._first:
+                raise error
+
+        second = self._client_timeouts.second
+        try:
+            found = await first_success(those_left(), ask, second, failed, keep, more=more)
+        except NotThereError:
+            return None
+        return None if found is None else found[1]
+
+    async def _ask_others(self, name: ReelName, gather: Callable[[], None]) -> None:
+        """Ask others as well when it takes the first mirror long."""
+        await asyncio.sleep(self._client_timeouts.second)
+        gather()
+        await self._ask_newcomers(name)
+
+    async def _manifest_in_time(self, offer: ReelOffer, begun: float) -> SignedManifest | None:
+        """Get a manifest; those of others than the first mirror have only so long in all."""
+        if self._offers.is_of_first(offer):
+            return await self._manifest(offer)
+        try:
+            async with asyncio.timeout_at(begun + self._client_timeouts.strangers):
+                return await self._manifest(offer)
+        except TimeoutError:
+            self._leave([offer])
+            return None
 
     def _wanted(self, have: Collection[PushId]) -> ReelName:
         head = self._log.head

@@ -54,6 +54,9 @@ LEAST_SHARE = 0.5
 """Share of a tip reel's files that have to be wanted; with fewer, its other bytes cost more than an
 upload-pack that is asked for those alone."""
 
+MAX_WEIGHED = 64
+"""Tip reels whose trees are looked through for files that are wanted."""
+
 _LIMITS = frozenset({"depth", "deepen-since", "deepen-not", "filter"})
 
 
@@ -183,21 +186,22 @@ class ShapedReels:
         commit = want.oid
         if want.name.startswith(b"refs/tags/"):
             commit = await self._peeled(commit)
-        offers = await self._acquisition.tip_offers(self._log)
-        exact = [offer for offer in offers if offer.shape.commit == commit]
-        chosen = max(exact or self._earlier(offers, want), key=self._rank, default=None)
-        if chosen is None:
+
+        async def choose(offers: Sequence[ReelOffer]) -> ReelOffer | None:
+            exact = [offer for offer in offers if offer.shape.commit == commit]
+            return next(iter(exact or self._earlier(offers, want)), None)
+
+        found = await self._acquisition.find_tip(self._log, choose)
+        if found is None:
             return None
-        base = chosen.shape.commit
+        base = found[0].shape.commit
         assert base is not None
-        reels = [await self._signed(chosen)]
-        return _Chosen(reels, [base], "commit", is_cut_off=True, is_exact=bool(exact))
+        return _Chosen([found], [base], "commit", is_cut_off=True, is_exact=base == commit)
 
     async def _peeled(self, tag: Oid) -> Oid:
-        """Return what a tag leads to, by what the first mirror says; itself if that is no tag."""
+        """Return what a tag leads to, as far as mirrors prove it; itself if that is no tag."""
         for _ in range(MAX_TAG_DEPTH):
-            found = await self._acquisition.tags([tag])
-            named = history.read_tag(found[tag]) if tag in found else None
+            named = await self._acquisition.read_tag(self._log, tag)
             if named is None:
                 break
             tag, kind = named
@@ -215,18 +219,10 @@ class ShapedReels:
             and self._log.refs_at(offer.end).get(want.name) == offer.shape.commit
         ]
 
-    def _rank(self, offer: ReelOffer) -> int:
-        places = {checkpoint: number for number, checkpoint in enumerate(self._log.ids)}
-        return places.get(offer.end, -1)
-
-    async def _signed(self, offer: ReelOffer) -> tuple[ReelOffer, SignedManifest]:
-        signed = await self._acquisition.manifest(self._log, offer)
-        self._acquisition.require_allowed([signed])
-        return offer, signed
-
     # -- commits and trees
 
     async def _history(self, wants: AbstractSet[Oid]) -> _Chosen | None:
+        self._acquisition.gather(self._log)
         reels = await self._acquisition.plan(self._log, (), HISTORY)
         end = reels[-1][0].end if reels else None
         if end is None or end not in set(self._log.ids):
@@ -238,12 +234,20 @@ class ShapedReels:
 
     async def _files(self, wants: Sequence[Oid]) -> _Chosen | None:
         """Return the tip reel that has most of the files that are wanted."""
-        offers = await self._acquisition.tip_offers(self._log)
         least = 0.0 if self._acquisition.first_makes_no_packs else LEAST_SHARE
-        chosen, share = await stoppable(self._with_files, offers, frozenset(wants), least)
-        if chosen is None:
+        shares: dict[ReelOffer, float] = {}
+
+        async def choose(offers: Sequence[ReelOffer]) -> ReelOffer | None:
+            weighed = offers[:MAX_WEIGHED]
+            chosen, share = await stoppable(self._with_files, weighed, frozenset(wants), least)
+            if chosen is not None:
+                shares[chosen] = share
+            return chosen
+
+        found = await self._acquisition.find_tip(self._log, choose)
+        if found is None:
             return None
-        return _Chosen([await self._signed(chosen)], (), "commit", is_exact=share == 1)
+        return _Chosen([found], (), "commit", is_exact=shares[found[0]] == 1)
 
     def _with_files(
         self, offers: Sequence[ReelOffer], wanted: frozenset[Oid], least: float

@@ -15,6 +15,7 @@ from gittorrent.push.log import VerifiedLog
 from gittorrent.reel.manifest import Manifest, Segment, longest_file
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.receive import SignedManifest
+from gittorrent.shapes import WHOLE, Shape, tip_of
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.manifests import verify_manifest
@@ -43,7 +44,9 @@ class Reels:
     log: VerifiedLog
     files: dict[ManifestId, bytes] = field(default_factory=dict)
 
-    def make(self, start: int | None, end: int, parts: int, seed: str = "") -> ReelOffer:
+    def make(
+        self, start: int | None, end: int, parts: int, seed: str = "", shape: Shape = WHOLE
+    ) -> ReelOffer:
         """Sign a manifest of a reel between two pushes, given by number."""
         size = 1 << 12
         pushes = self.log.ids
@@ -58,13 +61,18 @@ class Reels:
             objects=3,
             pack_size=parts * size,
             pack_checksum="cd" * 20,
-            segments=(Segment(12, 3, 100, ()),),
+            segments=(Segment(12, 3, 100, () if shape.commit is None else (shape.commit,)),),
             parts=tuple(
                 hashlib.sha256(b"%d" % n + seed.encode()).hexdigest() for n in range(parts)
             ),
+            shape=shape,
         )
         self.files[manifest.id] = manifest.text() + self.writer.signer.sign(manifest.text()).data
-        return ReelOffer(manifest.id, manifest.start, manifest.end, manifest.pack_size)
+        return ReelOffer(manifest.id, manifest.start, manifest.end, manifest.pack_size, shape)
+
+    def tip(self, number: int, end: int) -> ReelOffer:
+        """Sign a manifest of a reel of one commit, at a push given by number."""
+        return self.make(None, end, 2, f"tip {number} {end}", tip_of(oid(number)))
 
     def false(self, number: int, size: int = 100) -> ReelOffer:
         """Make an offer up that would lead to the newest push for next to nothing."""
@@ -103,7 +111,8 @@ class Fake:
     ) -> None:
         del reel
         for offer in self.offered:
-            take(HaveBundle(ReelName(offer.start, offer.end), offer.manifest, offer.pack_size, ALL))
+            name = ReelName(offer.start, offer.end)
+            take(HaveBundle(name, offer.manifest, offer.pack_size, ALL, shape=offer.shape))
 
     async def fetch_manifest(self, manifest: ManifestId, most: int) -> bytes:
         self.asked.append(manifest)
@@ -190,6 +199,7 @@ class Scene:
     later: Sequence[Fake] = ()
     notes: list[str] = field(default_factory=list)
     out: set[str] = field(default_factory=set)
+    gathered: int = 0
 
     def plan(self, times: int = 1) -> list[ReelOffer]:
         async def work() -> list[Planned]:
@@ -209,14 +219,39 @@ class Scene:
 
         return [offer for offer, _ in asyncio.run(work())]
 
-    def planner(self, peer_manager: PeerManager) -> Planner:
+    def find(self, *wanted: ReelOffer) -> ReelOffer | None:
+        """Look for the first of these tips that somebody proves; others answer when called."""
+
+        async def choose(offers: Sequence[ReelOffer]) -> ReelOffer | None:
+            return next((offer for offer in offers if offer in wanted), None)
+
+        async def work() -> Planned | None:
+            peer_manager = Arriving(
+                self.notes.append, Sharing(None), client_timeouts=self.client_timeouts
+            )
+            peer_manager.later = self.later
+            peer_manager.mirrors = list(self.mirrors)
+
+            def gather() -> None:
+                self.gathered += 1
+
+            async with asyncio.timeout(ENOUGH):
+                found = await self.planner(peer_manager, None).find(choose, gather)
+            first = self.mirrors[0]
+            self.out = {m.url for m in self.mirrors if peer_manager.offer_bans.is_out(m, first)}
+            return found
+
+        found = asyncio.run(work())
+        return None if found is None else found[0]
+
+    def planner(self, peer_manager: PeerManager, shape: Shape | None = WHOLE) -> Planner:
         def accept(data: bytes, offer: ReelOffer) -> SignedManifest:
             return verify_manifest(data, self.reels.log, offer)
 
         def tell(text: str, _is_first: bool) -> None:
             self.notes.append(text)
 
-        return Planner(peer_manager, self.reels.log, accept, tell)
+        return Planner(peer_manager, self.reels.log, accept, tell, shape)
 
 
 def test_a_manifest_that_never_comes_costs_a_moment(reels: Reels) -> None:
@@ -438,3 +473,52 @@ def test_nobody_is_blamed_for_what_this_machine_cannot_do(reels: Reels) -> None:
     with pytest.raises(LocalError, match="no room to verify"):
         scene.plan()
     assert scene.notes == []
+
+
+# --- one reel of a single commit
+
+
+def test_the_first_mirrors_tip_is_taken_without_the_others(reels: Reels) -> None:
+    tip = reels.tip(1, 3)
+    other = honest(reels, tip, url="git://other/x")
+    scene = Scene(reels, [honest(reels, tip)], later=[other])
+    assert scene.find(tip) == tip
+    assert not scene.gathered
+    assert not other.asked
+
+
+@pytest.mark.parametrize("answer", [_missing, _lost, lambda _: b"nonsense", lambda _: None])
+def test_others_are_asked_for_a_tip_that_the_first_does_not_show(
+    reels: Reels, answer: Callable[[ManifestId], bytes | None]
+) -> None:
+    """Be it that it lacks it, breaks off, lies or is silent."""
+    tip, made_up = reels.tip(1, 3), reels.tip(1, 2)
+    first = Fake("git://first/x", [made_up], answer)
+    later = [silent(url="git://bare/x"), honest(reels, made_up, tip, url="git://other/x")]
+    scene = Scene(reels, [first], SHORT, later=later)
+    assert scene.find(tip, made_up) in (tip, made_up)
+    assert scene.gathered
+
+
+def test_whoever_lied_about_a_tip_is_named_and_out(reels: Reels) -> None:
+    tip = reels.tip(1, 3)
+    first = Fake("git://first/x", [tip], lambda _: b"nonsense")
+    scene = Scene(reels, [first], SHORT)
+    assert scene.find(tip) is None
+    assert scene.out == {first.url}
+    assert any(note.startswith("git://first/x is excluded") for note in scene.notes)
+
+
+def test_tips_that_strangers_make_up_end_with_none(reels: Reels) -> None:
+    """Their manifests never come, and the ordinary fetch is left."""
+    tips = [reels.tip(number, 3) for number in range(1, 6)]
+    liars = [silent(tip, url=f"git://liar{n}/x") for n, tip in enumerate(tips)]
+    scene = Scene(reels, [honest(reels)], SHORT, later=liars)
+    assert scene.find(*tips) is None
+
+
+def test_what_the_first_mirror_offers_is_proved_before_what_strangers_do(reels: Reels) -> None:
+    older, newer = reels.tip(1, 1), reels.tip(1, 3)
+    stranger = Fake("git://other/x", [newer], _full)
+    scene = Scene(reels, [honest(reels, older), stranger])
+    assert scene.find(older, newer) == older

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -408,8 +409,11 @@ def test_publishing_goes_on_with_a_bare_copy_that_was_begun(person: Person, work
 
 def test_a_bare_copy_is_remembered_before_anything_is_published(person: Person, work: Path) -> None:
     """Else whoever went on after a crash would take it for somebody else's of the same name."""
-    words: list[str | Path] = ["publish", work, "--new-repository"]
-    person.gittorrent(*words, "--key", "/nonexistent/key").failed(7, "nonexistent")
+    key = work.parent / "locked"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(key)]
+    subprocess.run(make, check=True)
+    # The key is there, but nobody is asked for its passphrase when something is to be signed.
+    person.gittorrent("publish", work, "--new-repository", "--key", key).failed(7, "passphrase")
     copy = person.node / "repositories" / "work.git"
     assert gitcmd.text(work, "config", "gittorrent.copy") == str(copy)
     person.gittorrent("publish", work, "--new-repository", "--new-key", "--wait").ok()

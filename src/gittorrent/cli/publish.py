@@ -130,7 +130,8 @@ def publish(
         # Without a key nothing is published for the first time, and so nothing is made for it.
         first = None
         if not carried.is_carried:
-            recorded = carried.signing_key if carried.layout.git_dir.is_dir() else None
+            is_made = (carried.layout.git_dir / "config").is_file()
+            recorded = carried.signing_key if is_made else None
             first = choose_first_signer(options, config, home, recorded, say)
         if not found.is_bare:
             _bring_up_to_date(carried, found, patterns, say)
@@ -197,13 +198,6 @@ def _to_publish(
             f"{path} holds another repository of the name {chosen}",
             hint="choose another with --name",
         )
-    if path.is_dir() and read_refs(Git(path)):
-        # It would be published with what is published here.
-        raise UsageError(
-            f"{path} holds what another repository of the name {chosen} has",
-            hint="choose another with --name, or publish that one; remove the directory if nothing"
-            " needs it",
-        )
     return carried
 
 
@@ -219,6 +213,13 @@ def _bring_up_to_date(
     # Harmless where it is whole, and completes one whose making was cut short.
     create_bare(path, found.object_format)
     if recorded_copy(found.git_dir) is None:
+        if read_refs(Git(path)):
+            # It would be published with what is published here.
+            raise UsageError(
+                f"{path} holds what another repository of the name {path.stem} has",
+                hint="choose another with --name, or publish that one; remove the directory if"
+                " nothing needs it",
+            )
         # Before anything is published, so that whoever goes on after a crash finds it again.
         Git(found.git_dir).run("config", "--local", "gittorrent.copy", str(path))
     if is_new:

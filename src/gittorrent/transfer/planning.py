@@ -113,7 +113,7 @@ class Planner:
                     break
         finally:
             await _cancel([newcomers, *self._asking])
-        if not self._answered and self._failure is not None:
+        if not planned and not self._answered and self._failure is not None:
             raise self._failure
         return planned
 

@@ -402,6 +402,20 @@ def test_the_first_mirror_may_offer_late(reels: Reels) -> None:
     assert Scene(reels, [first, stranger], client_timeouts).plan() == [whole]
 
 
+def test_what_is_proved_counts_although_the_offers_break_off(reels: Reels) -> None:
+    true = reels.make(None, 3, 2)
+
+    class Breaking(Fake):
+        async def offers(
+            self, reel: ReelName, take: Callable[[HaveBundle], None], *, shapes: bool = False
+        ) -> None:
+            await super().offers(reel, take)
+            raise MirrorLostError("a line that does not end")
+
+    first = Breaking("git://first/x", [true], lambda manifest: reels.files[manifest])
+    assert Scene(reels, [first]).plan() == [true]
+
+
 def test_a_flood_of_false_offers(reels: Reels) -> None:
     true = reels.make(None, 3, 2)
     liars = [

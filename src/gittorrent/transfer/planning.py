@@ -20,6 +20,7 @@ from gittorrent.reel.index_manifest import require_index_of
 from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.shapes import WHOLE, Shape, index_of
+from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.manifests import FalseOfferError
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.offers import FAULTS, Offers
@@ -90,7 +91,7 @@ class Planner:
         self._asking: dict[asyncio.Task[None], Mirror] = {}
         self._late: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
-        self._answered = 0
+        self._heard: list[Mirror] = []
         self._failure: GitTorrentError | None = None
 
     async def plan(self, have: Collection[PushId]) -> list[Planned]:
@@ -113,7 +114,7 @@ class Planner:
                     break
         finally:
             await _cancel([newcomers, *self._asking])
-        if not planned and not self._answered and self._failure is not None:
+        if not planned and not self._heard and self._failure is not None:
             raise self._failure
         return planned
 
@@ -124,7 +125,9 @@ class Planner:
     ) -> Planned | None:
         """Return one reel, with its verified manifest; None if nobody has one that is of use.
 
-        The first mirror is asked alone, and all others if it has none, or takes long.
+        The first mirror is asked alone, and all others if it takes long, does not show what it
+        offers, or has none and makes no packs either; one that makes packs gives what is wanted
+        sooner than others can be found.
 
         Args:
             choose: returns the offer to prove next; given those that did not fail, the best first.
@@ -132,6 +135,7 @@ class Planner:
         """
         name = self._wanted(())
         begun, lacking_since = self._loop.time(), 0.0
+        is_shown = True
         others = self._loop.create_task(self._ask_others(name, gather))
         try:
             while True:
@@ -141,12 +145,20 @@ class Planner:
                     if signed is not None:
                         return offer, signed
                     self._offers.drop(offer)
+                    is_shown = False
+                if is_shown and self._first_makes_packs():
+                    return None
                 gather()
                 lacking_since = lacking_since or self._loop.time()
                 if not await self._have_more_come(lacking_since):
                     return None
         finally:
             await _cancel([others, *self._asking])
+
+    def _first_makes_packs(self) -> bool:
+        """Tell whether the first mirror has offered all that it has, and packs what it is asked."""
+        first = self._first
+        return first is not None and first in self._heard and first.kind is not PeerKind.HTTP
 
     async def _have_more_come(self, since: float) -> bool:
         """Wait for further mirrors; longer where the first one gave nothing or lied.
@@ -155,7 +167,7 @@ class Planner:
             since: when it began that they are waited for.
         """
         is_first_out = self._first is not None and self._is_out(self._first)
-        is_alone = is_first_out or not self._answered
+        is_alone = is_first_out or not self._heard
         seconds = self._client_timeouts.strangers if is_alone else MORE_SECONDS
         left = since + seconds - self._loop.time()
         # Who came while others were heard, or is asked and silent, is no growth any more.
@@ -250,7 +262,7 @@ class Planner:
         until = self._loop.time() + self._client_timeouts.offers
         while pending := [task for task in self._asking if not task.done()]:
             left = until - self._loop.time()
-            if self._answered and (left <= 0 or all(task in self._late for task in pending)):
+            if self._heard and (left <= 0 or all(task in self._late for task in pending)):
                 break
             await self._wait(pending, left if left > 0 else None)
         for task in pending:
@@ -277,7 +289,7 @@ class Planner:
             shaped = self._shape != WHOLE
             take = partial(self._take_offer, mirror)
             await mirror.offers(name, take, shapes=shaped)
-            self._answered += 1
+            self._heard.append(mirror)
         except GitTorrentError as error:
             self._failure = self._failure or error
             self._say_of(mirror, f"is left out: {error}")

@@ -161,6 +161,13 @@ def silent(*offers: ReelOffer, url: str = "git://mute/x", at: str = "") -> Fake:
     return Fake(url, offers, lambda _: None, at)
 
 
+def files(reels: Reels) -> Fake:
+    """Return a web server that has no reels of use."""
+    server = honest(reels, url="http://first/x")
+    server.kind = PeerKind.HTTP
+    return server
+
+
 def _missing(manifest: ManifestId) -> bytes:
     raise NotThereError(f"no manifest {manifest}")
 
@@ -527,8 +534,19 @@ def test_tips_that_strangers_make_up_end_with_none(reels: Reels) -> None:
     """Their manifests never come, and the ordinary fetch is left."""
     tips = [reels.tip(number, 3) for number in range(1, 6)]
     liars = [silent(tip, url=f"git://liar{n}/x") for n, tip in enumerate(tips)]
-    scene = Scene(reels, [honest(reels)], SHORT, later=liars)
+    scene = Scene(reels, [files(reels)], SHORT, later=liars)
     assert scene.find(*tips) is None
+    assert scene.gathered
+
+
+def test_a_first_mirror_without_tips_packs_what_is_wanted(reels: Reels) -> None:
+    """Unless it is files alone."""
+    tip = reels.tip(1, 3)
+    later = [honest(reels, tip, url="git://other/x")]
+    scene = Scene(reels, [honest(reels)], later=later)
+    assert scene.find(tip) is None
+    assert not scene.gathered
+    assert Scene(reels, [files(reels)], later=later).find(tip) == tip
 
 
 def test_what_the_first_mirror_offers_is_proved_before_what_strangers_do(reels: Reels) -> None:

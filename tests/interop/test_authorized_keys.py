@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -67,12 +68,14 @@ def test_what_is_printed(
     tmp_path: Path, owner_key: Signer, operator: Person, project: Carried
 ) -> None:
     make_ssh_key(tmp_path / "other", "other@example.org")
-    carry(operator, project)
+    shutil.copytree(project.layout.git_dir, tmp_path / "copy.git")
+    copy = Carried(tmp_path / "copy.git", project.object_format)
+    carry(operator, copy)
     other = tmp_path / "other.pub"
     assert offered(operator, other) == ""
     key = parse_key_line(other.read_text()).key
-    rules = (*project.log().policy.policy.rules, Rule(RefPattern(b"refs/heads/x"), key))
-    nodes.change_policy(project, owner_key, rules=rules)
+    rules = (*copy.log().policy.policy.rules, Rule(RefPattern(b"refs/heads/x"), key))
+    nodes.change_policy(copy, owner_key, rules=rules)
     line = offered(operator, other)
     assert line.startswith(f'restrict,command="GITTORRENT_HOME={operator.node} ')
     assert " shell --key ssh:SHA256:" in line
@@ -80,5 +83,5 @@ def test_what_is_printed(
     for nonsense in ("AAAA", "!", "x\ny", "AAAAC3NzaC1lZDI1NTE5"):
         assert operator.gittorrent("shell", "--authorized-keys", nonsense).ok().out == ""
     # What is damaged lets nobody in, and does not keep others out.
-    project.log_store.path.write_text("damaged")
+    copy.log_store.path.write_text("damaged")
     assert offered(operator, other) == ""

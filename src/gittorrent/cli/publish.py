@@ -126,15 +126,16 @@ def publish(
         if found.is_bare:
             require_own(Carried(found.git_dir, found.object_format))
         config = read_config(found.git_dir)
-        carried = _to_publish(found, home, database, name)
+        recorded = None if found.is_bare else recorded_copy(found.git_dir)
+        carried = _to_publish(found, recorded, home, database, name)
         # Without a key nothing is published for the first time, and so nothing is made for it.
         first = None
         if not carried.is_carried:
             is_made = (carried.layout.git_dir / "config").is_file()
-            recorded = carried.signing_key if is_made else None
-            first = choose_first_signer(options, config, home, recorded, say)
+            known_key = carried.signing_key if is_made else None
+            first = choose_first_signer(options, config, home, known_key, say)
         if not found.is_bare:
-            _bring_up_to_date(carried, found, patterns, say)
+            _bring_up_to_date(carried, found, patterns, say, is_recorded=recorded is not None)
         chosen = _name(carried, found, name)
         if chosen is not None:
             own = carried.info.repository_id if carried.is_carried else None
@@ -181,12 +182,11 @@ def publish(
 
 
 def _to_publish(
-    found: FoundRepository, home: Home, database: Database, name: str | None
+    found: FoundRepository, recorded: Path | None, home: Home, database: Database, name: str | None
 ) -> Carried:
     """Return the bare repository to publish, which is not there yet if it is a copy to be made."""
     if found.is_bare:
         return Carried(found.git_dir, found.object_format)
-    recorded = recorded_copy(found.git_dir)
     if recorded is not None:
         return Carried(recorded, found.object_format)
     chosen = require_name(_directory_name(found.git_dir) if name is None else name)
@@ -206,13 +206,15 @@ def _bring_up_to_date(
     found: FoundRepository,
     patterns: tuple[str, ...],
     say: Callable[[str], None],
+    *,
+    is_recorded: bool,
 ) -> None:
     """Give the bare copy what the clone has; make it, and note it in the clone, the first time."""
     path = carried.layout.git_dir
     is_new = not path.is_dir()
     # Harmless where it is whole, and completes one whose making was cut short.
     create_bare(path, found.object_format)
-    if recorded_copy(found.git_dir) is None:
+    if not is_recorded:
         if read_refs(Git(path)):
             # It would be published with what is published here.
             raise UsageError(

@@ -238,7 +238,7 @@ class SizeCounter:
             self._process.kill()  # interrupted: nobody waits for the answers any more
             raise
         if self._missing is not None:
-            raise MissingObjectError(self._missing, str(self._git.objects or self._git.directory))
+            raise MissingObjectError(self._missing, self._git.place)
         return self._sizes
 
     def abandon(self) -> None:
@@ -421,7 +421,7 @@ def _finish(process: subprocess.Popen[bytes], words: list[str], git: Git) -> Non
         if pipe is not None:
             pipe.close()
     if status != 0:
-        raise GitError(words, process.returncode, stderr, str(git.objects or git.directory))
+        raise GitError(words, process.returncode, stderr, git.place)
 
 
 def _id_length(line: bytes) -> int:

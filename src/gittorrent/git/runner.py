@@ -160,6 +160,11 @@ class Git(Struct, frozen=True):
             words += ["-c", setting]
         return [*words, *arguments]
 
+    @property
+    def place(self) -> str:
+        """Where its objects are, for messages; not a scratch repository that borrows them."""
+        return str(self.objects or self.directory)
+
     def run(self, *arguments: str, stdin: bytes | IO[bytes] | None = None) -> bytes:
         """Run a command to its end and return its standard output.
 
@@ -168,8 +173,7 @@ class Git(Struct, frozen=True):
         """
         done = self.attempt(*arguments, stdin=stdin)
         if done.returncode != 0:
-            where = str(self.objects or self.directory)
-            raise GitError(arguments, done.returncode, done.stderr, where)
+            raise GitError(arguments, done.returncode, done.stderr, self.place)
         return done.stdout
 
     def attempt(

@@ -16,6 +16,8 @@ import hashlib
 import re
 from typing import IO, TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gittorrent.durable import write_atomically
 from gittorrent.errors import ProtocolError
 from gittorrent.git import scratch
@@ -142,7 +144,6 @@ class Copy:
     ) -> None:
         self.directory = directory
         self.shape = shape
-        self._objects = objects
         self._git = Git(directory, objects=objects)
 
     def make(self, answer: IO[bytes], refs: Mapping[bytes, bytes]) -> None:
@@ -397,8 +398,7 @@ class Copy:
         Raises:
             GitError: something that it needs is not here.
         """
-        variables = {"GIT_PROTOCOL": "version=2"}
-        git = Git(self.directory, config=_SERVING, variables=variables, objects=self._objects)
+        git = replace(self._git, config=_SERVING, variables={"GIT_PROTOCOL": "version=2"})
         words = ["upload-pack", "--stateless-rpc", str(self.directory)]
         with git.start(*words) as process:
             assert process.stdin is not None

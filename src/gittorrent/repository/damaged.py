@@ -10,14 +10,12 @@ from gittorrent.errors import LocalError
 from gittorrent.git.history import MissingObjectError
 from gittorrent.git.refs import read_refs
 from gittorrent.git.runner import GitError
+from gittorrent.repository.copied_refs import MAX_NAMED, name_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gittorrent.git.runner import Git
-
-_NAMED = 3
-"""Refs that are named; what points at one object is most often one ref."""
 
 
 class DamagedRepositoryError(LocalError):
@@ -41,9 +39,8 @@ def naming_lacking(git: Git) -> Iterator[None]:
 
 def _damage(git: Git, oid: str) -> DamagedRepositoryError:
     pointing = [name for name, value in sorted(read_refs(git).items()) if value == oid]
-    names = [name.decode(errors="backslashreplace") for name in pointing[:_NAMED]]
-    more = f" and {len(pointing) - _NAMED} more" if len(pointing) > _NAMED else ""
-    what = ", ".join(names) + more if names else "the history of its refs"
+    names = [name.decode(errors="backslashreplace") for name in pointing[:MAX_NAMED]]
+    what = name_few(pointing) or "the history of its refs"
     fetch = f"git -C {shlex.quote(str(git.directory))} fetch --refetch CLONE"
     wanted = " ".join(map(shlex.quote, names)) or "BRANCH"
     return DamagedRepositoryError(

@@ -259,17 +259,14 @@ def test_a_lying_host_on_the_local_network_costs_a_bounded_time(
     looks_in(person, None, lan=True)
     lies = [([liar.private], 2000), ([liar.private], 22), (["127.0.0.1"], GIT_PORT)]
     announcers = [LanAnnouncer(addresses, port) for addresses, port in lies]
-    loop = Loop(liar)
-    try:
-        with liar.node.entered(), socket.create_server((liar.private, 2000)):
-            for announcer in announcers:
-                loop.do(announcer.start)
-            with serving(mirror, project, tmp_path / "home", first, lan=True):
-                done = clone(client, person, project, "-q").ok()
-            for announcer in announcers:
-                loop.do(announcer.stop)
-    finally:
-        loop.stop()
+    silent = (liar.private, 2000)
+    with Loop(liar) as loop, liar.node.entered(), socket.create_server(silent):
+        for announcer in announcers:
+            loop.do(announcer.start)
+        with serving(mirror, project, tmp_path / "home", first, lan=True):
+            done = clone(client, person, project, "-q").ok()
+        for announcer in announcers:
+            loop.do(announcer.stop)
     assert liar.private not in done.err
     assert person.git("rev-parse", "HEAD", cwd=person.root / "c").out.strip() == tip(project)
 
@@ -359,7 +356,6 @@ def test_names_that_lead_nowhere_hide_nobody_on_the_local_network(
     """They are heard first, and there are more than could be looked at one after the other."""
     _, mirror, client, liar = machines
     announcer = LanAnnouncer([mirror.private], GIT_PORT)
-    there, here = Loop(mirror), Loop(client)
     names = [f"{number:016x}.{SERVICE}" for number in range(MAX_NODES - 1)]
     seconds = RESOLVE_SECONDS * len(names) / 2
 
@@ -370,16 +366,13 @@ def test_names_that_lead_nowhere_hide_nobody_on_the_local_network(
                 return [place.address for place in places]
         return []
 
-    try:
+    with Loop(mirror) as there, Loop(client) as here:
         with boasting(liar, names) as asked, ThreadPoolExecutor(1) as pool:
             found = pool.submit(here.do, look)
             assert asked.wait(PATIENCE)
             there.do(announcer.start)
             assert found.result(PATIENCE) == [mirror.private]
         there.do(announcer.stop)
-    finally:
-        there.stop()
-        here.stop()
 
 
 def test_who_contests_each_name_keeps_nobody_off_the_local_network(
@@ -387,20 +380,15 @@ def test_who_contests_each_name_keeps_nobody_off_the_local_network(
 ) -> None:
     _, mirror, client, liar = machines
     announcer = LanAnnouncer([mirror.private], GIT_PORT)
-    there, here = Loop(mirror), Loop(client)
 
     async def look() -> list[str]:
         finding = Lan(pytest.fail).find(project.info.repository_id)
         return [place.address async for places in finding for place in places]
 
-    try:
-        with contesting(liar):
-            there.do(announcer.start)
-            assert here.do(look) == [mirror.private]
-            there.do(announcer.stop)
-    finally:
-        there.stop()
-        here.stop()
+    with Loop(mirror) as there, Loop(client) as here, contesting(liar):
+        there.do(announcer.start)
+        assert here.do(look) == [mirror.private]
+        there.do(announcer.stop)
 
 
 def test_what_is_turned_off_is_not_asked(

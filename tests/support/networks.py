@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 from support.programs import PATIENCE, Done, Person
 
@@ -68,6 +69,12 @@ class Loop:
             return await work()
 
         return asyncio.run_coroutine_threadsafe(call(), self.loop).result(3 * PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)

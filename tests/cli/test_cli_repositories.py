@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -14,7 +15,8 @@ from gittorrent.cli.repositories import resolve_carried
 from gittorrent.errors import UsageError
 from gittorrent.ids import RepositoryId
 from gittorrent.repository.carried import ORIGIN
-from gittorrent.store.database import CarriedRow
+from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from support import bulk, nodes
 from support.programs import GITS, Person, serve, somebody
 
@@ -70,6 +72,37 @@ def test_every_command_takes_all_three(owner: Person, published: str, command: l
     }
     assert len(said) == 1
     owner.gittorrent(*command, "projekt").failed(2, "projekt")
+
+
+def test_a_clone_stands_for_the_copy_it_is_published_through(owner: Person, tmp_path: Path) -> None:
+    clone = tmp_path / "work"
+    owner.git("clone", "-q", bulk.make_small(tmp_path / "other.git"), clone).ok()
+    owner.gittorrent("verify", ".", cwd=clone).failed(2, "is not published or mirrored here")
+    owner.gittorrent("publish", ".", "--new-key", cwd=clone).ok()
+    for command in (["verify"], ["reel", "show"], ["tidy"], ["mirrors"], ["policy", "show"]):
+        owner.gittorrent(*command, ".", cwd=clone).ok()
+    owner.gittorrent("export", ".", tmp_path / "files", cwd=clone).ok()
+    owner.gittorrent("verify", cwd=clone / "src").ok()
+    owner.gittorrent("verify", "work", cwd=tmp_path).ok()
+    copy = Path(owner.git("config", "gittorrent.copy", cwd=clone).ok().out.strip())
+    moved = copy.rename(tmp_path / "moved.git")
+    owner.gittorrent("verify", ".", cwd=clone).failed(2, "work is missing")
+    owner.gittorrent("log", moved).ok()
+    owner.gittorrent("publish", ".", cwd=clone).ok()  # it learns where its copy is now
+    owner.gittorrent("verify", ".", cwd=clone).ok()
+
+
+def test_what_else_takes_a_clone_that_is_published(owner: Person, tmp_path: Path) -> None:
+    clone = tmp_path / "work"
+    owner.git("clone", "-q", bulk.make_small(tmp_path / "other.git"), clone).ok()
+    done = owner.gittorrent("publish", ".", "--new-key", "--json", cwd=clone).ok()
+    owner.gittorrent("seed", ".", cwd=clone).failed(2, "is published from here, through")
+    repository = str(json.loads(done.out)["repository_id"])
+    with contextlib.closing(Database(owner.node / "node.sqlite")) as database:
+        held = HeldRow(HeldKind.REPOSITORIES, repository, "list", {"b" * 52: "one"}, 3, 7)
+        HeldTable(database).hold(held)
+    assert "1: list" in owner.gittorrent("confirm", "--refuse", ".", cwd=clone).ok().out
+    owner.gittorrent("confirm", tmp_path, cwd=clone).failed(2, "nothing is held back of")
 
 
 def test_a_directory_comes_before_a_name_where_it_can_be_meant(

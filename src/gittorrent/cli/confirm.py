@@ -13,6 +13,7 @@ from gittorrent.cli.completing import complete_held
 from gittorrent.cli.held_back import held_status, in_words
 from gittorrent.cli.kept_refs import carry_out, note_kept
 from gittorrent.cli.output import json_option, print_json, quiet_option
+from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
 from gittorrent.push.purge_guard import Decision
 from gittorrent.store.database import Database
@@ -37,8 +38,8 @@ def confirm(what: tuple[str, ...], refuse: bool, quiet: bool, as_json: bool) -> 
     stolen, or somebody made a mistake; so they are held back until somebody says that it was
     meant. Refs of a mirror are gone all the same, but their objects are kept: they can be looked
     at and fetched below refs/gittorrent/kept/ in the mirror's directory. WHAT is a number as
-    'gittorrent status' shows it, which stands for exactly what is listed there; or the name or id
-    of a repository or collection, for all that is held of it.
+    'gittorrent status' shows it, which stands for exactly what is listed there; or the name, id
+    or path of a repository, or of a collection, for all that is held of it.
     Without WHAT everything that is held back is listed.
 
     \b
@@ -71,7 +72,7 @@ def confirm(what: tuple[str, ...], refuse: bool, quiet: bool, as_json: bool) -> 
 
 
 def _meant(what: Sequence[str], rows: list[HeldRow]) -> list[HeldRow]:
-    """Return the rows that numbers, names and ids stand for, each once.
+    """Return the rows that numbers, names, ids and paths stand for, each once.
 
     Raises:
         UsageError: one stands for none.
@@ -83,7 +84,10 @@ def _meant(what: Sequence[str], rows: list[HeldRow]) -> list[HeldRow]:
         by_name = [
             row for row in rows if row.title in (word, name) or row.subject in (word, word.lower())
         ]
-        if not (meant := by_number or by_name):
+        meant = by_number or by_name
+        if not meant and (carried := carried_row(word)) is not None:
+            meant = [row for row in rows if row.subject == carried.repository_id]
+        if not meant:
             raise UsageError(
                 f"nothing is held back of {word}", hint="'gittorrent confirm' lists what is"
             )

@@ -3,7 +3,8 @@
 The one place where such an argument becomes a directory. Rules: what looks like a path is one;
 a directory that exists comes before a carried repository of that name, so that ``publish project``
 means the directory; a command that only looks at carried repositories passes over a directory that
-is not carried. Must not know what the command does with it.
+is not carried; the path of a clone stands for the copy it is published through. Must not know what
+the command does with it.
 """
 
 from __future__ import annotations
@@ -156,9 +157,7 @@ class RepositoryArgument(_PathParameter):
                 " 'gittorrent mirror URL' and 'git clone URL'",
             )
         if _is_path(text) or (path.is_dir() and not (self._is_carried and not _carries(path))):
-            if self._is_carried and _carries(path):
-                _recognise(path)
-            return path
+            return self._at(path)
         row = carried_row(text)
         if row is not None:
             return present_path(row)
@@ -168,6 +167,15 @@ class RepositoryArgument(_PathParameter):
             f"there is no directory {text}, and no repository of that name or id is carried here",
             hint="'gittorrent status' shows names and ids",
         )
+
+    def _at(self, path: Path) -> Path:
+        if not self._is_carried:
+            return path
+        if _carries(path):
+            _recognise(path)
+            return path
+        copy = _published_through(path)
+        return path if copy is None else copy
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -199,6 +207,17 @@ def present_path(row: CarriedRow) -> Path:
     if not path.is_dir():
         raise UsageError(f"{row.name} is missing: {path} is not there any more", hint=way_out(row))
     return path
+
+
+def _published_through(path: Path) -> Path | None:
+    """Return the bare copy that the clone at a path is published through; None if there is none."""
+    with contextlib.suppress(NotARepositoryError):
+        copy = recorded_copy(find_repository(path).git_dir)
+        if copy is None or _carries(copy):
+            return copy
+        row = carried_row(str(path))
+        return None if row is None else present_path(row)
+    return None
 
 
 def _is_path(text: str) -> bool:

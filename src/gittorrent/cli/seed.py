@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gittorrent.cli.bare_copy import recorded_copy
 from gittorrent.cli.limits import peer_up_limit_option, up_limit_option
 from gittorrent.cli.output import (
     StepProgress,
@@ -323,6 +324,12 @@ def _location(git_dir: Path, named: str | None) -> Location:
         with contextlib.suppress(LocationError):
             return parse_location(url)
     shown = ", ".join(f"{name} is {url}" for name, url in urls) or "there are none"
+    copy = recorded_copy(git_dir)
+    if copy is not None:
+        raise UsageError(
+            f"{git_dir} is published from here, through {copy}",
+            hint="'gittorrent serve' gives its reels; to seed the clone too, name a mirror's URL",
+        )
     raise UsageError(
         f"none of the remotes of {git_dir} leads to a GitTorrent mirror: {shown}",
         hint="name the URL of a mirror",

@@ -33,7 +33,7 @@ STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
 
 TEMPORARY_DIRECTORIES = (
-    "backup", "clone", "hash", "list", "rebuild", "restore", "scratch", "sign", "tags",
+    "backup", "clone", "database", "hash", "list", "rebuild", "restore", "scratch", "sign", "tags",
     "web-of-trust",
 )  # fmt: skip
 """What temporary directories are for; each name stands for what may be swept from a shared

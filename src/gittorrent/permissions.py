@@ -70,7 +70,7 @@ def denied_at(path: Path, *, reading: bool) -> PermissionDeniedError | None:
         f"cannot {what} {path}: {which} belongs to {owner} (mode {mode:04o}), and this program"
         f" runs as {me}"
     )
-    if _is_read_only(culprit) and not reading:
+    if is_read_only(culprit) and not reading:
         return PermissionDeniedError(
             f"cannot write to {path}: its file system is read-only",
             hint="use another place, or have it mounted for writing",
@@ -116,5 +116,6 @@ def _may_use(path: Path, mode: int, *, reading: bool) -> bool:
     return os.access(path, wanted, effective_ids=True)
 
 
-def _is_read_only(path: Path) -> bool:
+def is_read_only(path: Path) -> bool:
+    """Tell whether the file system that a file or directory is in cannot be written to."""
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)

@@ -89,6 +89,35 @@ def test_a_backup_from_a_disk_that_is_read_only_now(
         assert found["mirrors"] == ["p"]
 
 
+@pytest.mark.parametrize("in_use", [False, True])
+def test_what_a_disk_holds_that_is_read_only_now(
+    tmp_path: Path, person: Person, in_use: bool
+) -> None:
+    """It can be looked at: what is carried, and whether that is whole."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    person.variables["TMPDIR"] = str(temporary)
+    with small_disk(person.node, "10m") as disk:
+        opened = Database(person.node / "node.sqlite")
+        made = bulk.make_small(person.node / "repositories" / "project.git")
+        person.gittorrent("publish", made, "--new-key", "--wait").ok()
+        files = [person.node / "node.sqlite", person.node / "node.sqlite-wal"]
+        kept = {each: each.read_bytes() for each in files} if in_use else {}
+        opened.close()
+        for path, data in kept.items():
+            path.write_bytes(data)
+        disk.protect()
+        found = json.loads(person.gittorrent("status", "--json").ok().out)
+        assert [each["name"] for each in found["repositories"]] == ["project"]
+        for command in (["verify"], ["log"], ["reel", "show"], ["mirrors"], ["policy", "show"]):
+            person.gittorrent(*command, "project").ok()
+        for command in (["publish"], ["tidy"], ["remove", "--yes"]):
+            person.gittorrent(*command, "project").failed(FULL, "its file system is read-only")
+        changing = person.gittorrent("forget", "gittorrent://host/project")
+        changing.failed(FULL, f"cannot write to {files[0]}: its file system is read-only")
+        assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize("size", ["13m", pytest.param("24m", marks=pytest.mark.slow)])
 def test_publishing(tmp_path: Path, person: Person, size: str) -> None:
     """There is room for the repository, and for none or not all of its reel."""

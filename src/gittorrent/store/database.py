@@ -2,28 +2,27 @@
 
 SQLite in WAL mode, so that commands, helpers and the daemon can use it at the same time. Within
 one process several threads may: what reads has a connection of its own, and does not wait for a
-write that waits for another process. The schema grows by numbered migrations; a database made by a
-newer program is refused.
+write that waits for another process. `gittorrent.store.opening` makes it and brings it up to date.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gittorrent.durable import locked_directory
-from gittorrent.errors import FULL, LocalError, UsageError
+from gittorrent.durable import temporary_directory
+from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
-from gittorrent.ownership import make_private
-from gittorrent.permissions import PermissionDeniedError, denied_at
+from gittorrent.permissions import is_read_only
+from gittorrent.store.opening import cannot_use, copied_as_it_lies, open_database, transaction
 from gittorrent.swarm.fair_shares import fair_shares
 from gittorrent.wire.limits import MAX_VALID_SECONDS
 from gittorrent.wire.mirrorlist import MirrorState
@@ -131,9 +130,6 @@ class RememberedMirror(Struct, frozen=True):
 INFO_FILE = "gittorrent/repository.json"
 """What every carried repository has in its git directory; without it, nobody can go on with it."""
 
-MAX_PATH = 500
-"""Bytes of the database's path: SQLite takes 512, with what it adds for its journals."""
-
 MAX_REMEMBERED = 32
 """Mirrors remembered of one repository: more than are ever asked."""
 
@@ -157,7 +153,7 @@ class Database:
     """An open database; any thread may use it, and somebody closes it.
 
     Args:
-        path: of its file.
+        path: of its file. On a read-only file system it must be there, and can only be read.
         busy_seconds: how long to wait for another process's write.
     """
 
@@ -165,18 +161,14 @@ class Database:
         self._path = path
         self._writes = threading.Lock()
         self._reads = threading.Lock()
-        try:
-            # SQLite would make it as the umask says, which may let a group write to it.
-            make_private(path)
-            self._db = _connect(path, busy_seconds)
-            # Of two that turn a new database to WAL at once SQLite refuses one without waiting.
-            with locked_directory(path.parent):
-                self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            self._migrate(path)
-            self._reader = _connect(path, busy_seconds)
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise _cannot_use(path, error) from error
+        self._temporary = contextlib.ExitStack()
+        self._reads_only = path.exists() and is_read_only(path)
+        with contextlib.ExitStack() as opened:
+            if self._reads_only:
+                folder = opened.enter_context(temporary_directory("database"))
+                path = copied_as_it_lies(path, folder)
+            self._db, self._reader = open_database(path, busy_seconds)
+            self._temporary = opened.pop_all()
 
     def close(self) -> None:
         """Close it; what another thread still waits for in it ends with the process."""
@@ -184,6 +176,7 @@ class Database:
             if lock.acquire(timeout=CLOSE_SECONDS):
                 connection.close()
                 lock.release()
+        self._temporary.close()
 
     def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what a query finds.
@@ -199,36 +192,12 @@ class Database:
                 f"cannot read {self._path}: {error}", hint="see which program holds it locked"
             ) from error
 
-    def _migrate(self, path: Path) -> None:
-        folder = resources.files("gittorrent.store") / "migrations"
-        scripts = sorted(
-            (entry for entry in folder.iterdir() if entry.name.endswith(".sql")),
-            key=lambda entry: entry.name,
-        )
-        with self._transaction():
-            (done,) = self._db.execute("PRAGMA user_version").fetchone()
-            if done > len(scripts):
-                raise LocalError(f"{path} was written by a newer gittorrent")
-            for number, script in enumerate(scripts[done:], start=done + 1):
-                for statement in script.read_text(encoding="utf-8").split(";\n"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {number}")
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # SQLite ends it by itself when the disk is full
-                self._db.execute("ROLLBACK")
-            raise
-
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
+        if self._reads_only:
+            raise cannot_use(self._path, OSError(errno.EROFS, os.strerror(errno.EROFS)))
         try:
-            with self._writes, self._transaction():
+            with self._writes, transaction(self._db):
                 yield
         except sqlite3.OperationalError as error:
             raise LocalError(
@@ -553,43 +522,3 @@ class Database:
 def _is_same(one: str, other: str) -> bool:
     """Tell whether two paths are one place: a repository that was moved may have left a link."""
     return one == other or bool(one and other and Path(one).resolve() == Path(other).resolve())
-
-
-def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """Return a connection for any thread; its user sees to it that only one has it at a time."""
-    return sqlite3.connect(
-        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
-    )
-
-
-_MOVE_AWAY = "move it away; what repositories hold is not lost with it"
-
-_HINTS = {
-    sqlite3.SQLITE_CORRUPT: _MOVE_AWAY,
-    sqlite3.SQLITE_NOTADB: _MOVE_AWAY,
-    sqlite3.SQLITE_FULL: "make room and try again",
-    sqlite3.SQLITE_IOERR: "its disk is full or fails, or a quota or a limit of the size of files"
-    " ('ulimit -f') is reached; GITTORRENT_HOME names another place for it",
-}
-"""What to do, by the code of the failure."""
-
-
-def _cannot_use(path: Path, error: sqlite3.DatabaseError | OSError) -> LocalError:
-    denied = denied_at(path, reading=False)
-    if denied is not None:
-        hint = f"{denied.hint}; GITTORRENT_HOME names another place for it"
-        return PermissionDeniedError(str(denied), hint=hint)
-    length = len(os.fsencode(path.absolute()))
-    if length > MAX_PATH:
-        return LocalError(
-            f"{path} cannot be used as database: its path has {length} bytes, and SQLite takes"
-            f" {MAX_PATH}",
-            hint="set GITTORRENT_HOME to a shorter one",
-        )
-    if isinstance(error, OSError):
-        hint = "make room and try again" if error.errno in FULL else ""
-    else:
-        # Of extended codes the low byte is the code.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        hint = _HINTS.get(code, "")
-    return LocalError(f"{path} cannot be used as database: {error}", hint=hint)

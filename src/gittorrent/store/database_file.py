@@ -1,6 +1,6 @@
 """The node's database as a file: looked at without leaving anything behind, and copied.
 
-`gittorrent.store.database` makes what is not there and brings old schemas up to date. Here neither
+`gittorrent.store.opening` makes what is not there and brings old schemas up to date. Here neither
 happens. Rules: who looks has a connection that can only read, and takes a database that nobody has
 open as it lies, so that SQLite makes no file beside it; who copies opens it as a writer would, so
 that it is the database of one moment.
@@ -9,7 +9,6 @@ that it is the database of one moment.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -17,8 +16,9 @@ from urllib.parse import quote
 from gittorrent.durable import temporary_directory
 from gittorrent.errors import LocalError
 from gittorrent.ids import RepositoryId
-from gittorrent.ownership import make_private
+from gittorrent.permissions import is_read_only
 from gittorrent.store.database import CarriedRow
+from gittorrent.store.opening import copied_as_it_lies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,16 +86,13 @@ def _readable(path: Path, how: str) -> Iterator[tuple[Path, str]]:
     Where the disk is read-only SQLite can make no file beside it, and nobody writes: it is taken as
     it lies, or, with what a process wrote that had it open then, from a copy.
     """
-    if not os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+    if not is_read_only(path.parent):
         yield path, how
     elif not _is_open(path):
         yield path, _AS_IT_LIES
     else:
         with temporary_directory("backup") as folder:
-            for name in (path.name, f"{path.name}-wal"):
-                make_private(folder / name)
-                (folder / name).write_bytes(path.with_name(name).read_bytes())
-            yield folder / path.name, "mode=rw"
+            yield copied_as_it_lies(path, folder), "mode=rw"
 
 
 def copy_database(path: Path, target: Path) -> None:

@@ -5,7 +5,7 @@ machine knows, or else one that is found. The id that it claims is checked befor
 of it, and its log is verified entry by entry. When it fails, the next mirror becomes the first one
 and continues from the entries that are here.
 
-Tracks whom it may turn to, and what failed with whom. Must not know reels.
+Whom it may turn to `gittorrent.transfer.candidates` knows. Must not know reels.
 Source: docs/protocol/mirrorsync.md, Whom a client asks.
 """
 
@@ -22,14 +22,13 @@ from gittorrent.errors import (
     LocalError,
     TrustError,
     UnreachableError,
-    UsageError,
 )
 from gittorrent.ids import format_of
 from gittorrent.push.log import VerifiedLog
 from gittorrent.store.database import RememberedMirror
-from gittorrent.store.privacy import is_private, note_private
-from gittorrent.transfer.finding import Finder
-from gittorrent.transfer.location import SCHEME, Location
+from gittorrent.store.privacy import note_private
+from gittorrent.transfer.candidates import Candidates
+from gittorrent.transfer.location import Location
 from gittorrent.transfer.log_intake import BehindError, DatedAheadError, LogIntake
 from gittorrent.transfer.log_words import contradictions, silence, troubles
 from gittorrent.transfer.mirror_news import has_news
@@ -38,12 +37,7 @@ from gittorrent.transfer.reaching import (
     MAX_CANDIDATES,
     Source,
     all_that_answer,
-    first_to_answer,
-    is_confidential,
-    known_here,
-    leads_here,
     learned,
-    named,
     named_by_policy,
     unique,
 )
@@ -92,13 +86,15 @@ class LogFollower:
         self._peer_manager = peer_manager
         self._list: MirrorList | None = None
         self._first: Source | None = None
-        self._candidates: list[Source] = []
-        self._finder: Finder | None = None
-        self._failures: dict[str, GitTorrentError] = {}
-        self._counted: set[str] = set()
+        self._known: Candidates | None = None
         self._hurries = True
         self._short = False
         self.first_contact = False
+
+    @property
+    def _candidates(self) -> Candidates:
+        assert self._known is not None
+        return self._known
 
     @property
     def mirror_list(self) -> MirrorList:
@@ -150,81 +146,14 @@ class LogFollower:
         """
         context, location = self._context, self._location
         repository = location.expected or context.database.known_url(location.url)
-        self._require_confidential(repository)
-        self._candidates = self._known_mirrors(repository)
-        if repository is not None and context.lookups and self._may_look_up(repository):
-            self._finder = Finder(repository, context.lookups, context.reporter.detail)
+        self._known = Candidates(location, repository, context)
         await self._open_next()
         return self.claimed
 
     async def close(self) -> None:
         """End the search for mirrors, if one is under way."""
-        if self._finder is not None:
-            await self._finder.close()
-
-    def _require_confidential(self, repository: RepositoryId | None) -> None:
-        """Make sure that the name of what is private passes no network in the clear.
-
-        Raises:
-            UsageError: the user named a mirror where it would.
-        """
-        endpoint = self._location.endpoint
-        if repository is None or endpoint is None or is_confidential(named(endpoint)):
-            return
-        if is_private(self._context.database, repository):
-            raise UsageError(
-                f"{repository} is private, and {endpoint.url} would be asked for it in the clear",
-                hint=f"use {SCHEME}::https://HOST/NAME.git or {SCHEME}::ssh://USER@HOST/NAME.git;"
-                " if it is public by now, 'gittorrent forget' what is known of it",
-            )
-
-    def _may_look_up(self, repository: RepositoryId) -> bool:
-        """Tell whether strangers may be asked for a repository: a question says that there is one.
-
-        What was never seen here may be private where its mirror was named by a URL that could
-        lead to such.
-        """
-        database, endpoint = self._context.database, self._location.endpoint
-        if is_private(database, repository):
-            return False
-        is_open = endpoint is None or not is_confidential(named(endpoint))
-        return is_open or database.seen_head(repository) is not None
-
-    def _known_mirrors(self, repository: RepositoryId | None) -> list[Source]:
-        """Return the mirrors to ask for the log: the one named, then those this machine knows."""
-        location = self._location
-        found = [] if location.endpoint is None else [named(location.endpoint)]
-        if repository is not None:
-            found += self._known_here(repository)
-        return [each for each in unique(found) if each.endpoint is not None][:MAX_CANDIDATES]
-
-    async def _find_more(self) -> list[Source]:
-        """Return mirrors that were found and are not known yet; nothing if there are no more."""
-        while self._finder is not None and (found := await self._finder.more()):
-            known = {source.url for source in self._candidates}
-            new = [each for each in found if each.url not in known and self._may_ask(each)]
-            if new:
-                self._candidates += new
-                return new
-        return []
-
-    def _may_ask(self, source: Source) -> bool:
-        """Tell whether somebody who was found is not the node that is brought up to date itself."""
-        context = self._context
-        assert source.endpoint is not None
-        return context.ask_own_node or not leads_here(source.endpoint, context.home)
-
-    def _known_here(self, repository: RepositoryId) -> list[Source]:
-        context = self._context
-        now = int(context.clock())
-        return known_here(
-            repository, context.database, context.home, now, own_node=context.ask_own_node
-        )
-
-    @property
-    def _left(self) -> list[Source]:
-        """The mirrors that did not fail yet, the first one among them."""
-        return [source for source in self._candidates if source.url not in self._failures]
+        if self._known is not None:
+            await self._known.close()
 
     async def _open_next(self) -> None:
         """Open the best mirror that did not fail yet.
@@ -232,36 +161,13 @@ class LogFollower:
         Raises:
             GitTorrentError: none is left, or none answers.
         """
-        left = self._left
-        opened = await first_to_answer(left, self._open, self._failures, _hang_up, self._find_more)
-        if opened is None:
-            raise self._failures[left[0].url] if left else self._nobody_answers()
-        self._begin_with(*opened)
-        database = self._context.database
-        for url in self._failures.keys() - self._counted:
-            database.mirror_failed(self.claimed, url)
-        self._counted.update(self._failures)
-        wanted = self._candidates[0]
+        candidates = self._candidates
+        self._begin_with(*await candidates.first_to_answer(self._open, _hang_up))
+        candidates.note_failures(self.claimed)
+        wanted = candidates.wanted
         if self.first is not wanted:
-            why = self._failures.get(wanted.url, f"{wanted.url} takes long to answer")
+            why = candidates.failures.get(wanted.url, f"{wanted.url} takes long to answer")
             self._say(wanted, f"{why}; going on with {self.url}")
-
-    def _nobody_answers(self) -> UnreachableError:
-        """Say that nobody is known who could be asked, or that nobody who was found can be used."""
-        url, reporter = self._location.url, self._context.reporter
-        for error in self._failures.values():
-            reporter.detail(f"left out: {error}")
-        found = "none is known on this machine"
-        if self._finder is not None:
-            found += (
-                f", and none of {len(self._candidates)} places found has it"
-                if self._candidates
-                else ", and none was found"
-            )
-        return UnreachableError(
-            f"no mirror of {url} can be asked: {found}",
-            hint=f"name one that carries it: {SCHEME}://{self._location.expected}@HOST/PATH",
-        )
 
     def _say(self, source: Source, text: str) -> None:
         """Say what is wrong with a mirror; of strangers that were found only who wants all."""
@@ -363,8 +269,8 @@ class LogFollower:
     async def _give_way(self, error: GitTorrentError) -> None:
         """Turn to the next mirror after one failed; if there is none, the failure stands."""
         failed = self.first
-        self._failures[self.url] = error
-        if self._is_last:
+        self._candidates.failures[self.url] = error
+        if self._candidates.is_last(self._first):
             self._give_time(error)
         await self._peer_manager.drop_first()
         try:
@@ -382,12 +288,13 @@ class LogFollower:
         Raises:
             GitTorrentError: that error.
         """
-        slow = [url for url, why in self._failures.items() if isinstance(why, _SlowLogError)]
+        failures = self._candidates.failures
+        slow = [url for url, why in failures.items() if isinstance(why, _SlowLogError)]
         if not slow or not self._hurries:
             raise error
         self._hurries = False
         for url in slow:
-            del self._failures[url]
+            del failures[url]
 
     async def _look_for_news(self, log: VerifiedLog, store: LogStore) -> VerifiedLog:
         """Go on with whatever other mirrors have beyond what the one that answered first has.
@@ -395,7 +302,7 @@ class LogFollower:
         The one the user named is gone, or none was named, and of those that stand in for it some
         may be behind: for a fetch as for a first clone.
         """
-        others = [source for source in self._left if source.url != self.url]
+        others = [source for source in self._candidates.left if source.url != self.url]
         for source, found in await all_that_answer(others, self._list_of):
             if found.repository_id != log.repository or not has_news(found, log):
                 continue
@@ -414,7 +321,7 @@ class LogFollower:
             except BehindError as error:
                 self._context.reporter.detail(str(error))
             except GitTorrentError as error:
-                self._failures[source.url] = error
+                self._candidates.failures[source.url] = error
                 self._context.reporter.note(f"left out: {error}")
             else:
                 await self._peer_manager.drop_first()
@@ -425,13 +332,6 @@ class LogFollower:
     async def _list_of(self, source: Source) -> MirrorList:
         assert source.endpoint is not None
         return (await ask_list(source.endpoint, source.trusted, self._context.client_timeouts))[0]
-
-    @property
-    def _is_last(self) -> bool:
-        """Whether no other mirror is left if the first one fails."""
-        if self._finder is not None and not self._finder.is_done:
-            return False
-        return all(source is self._first for source in self._left)
 
     @property
     def _mirror(self) -> Mirror:
@@ -461,7 +361,8 @@ class LogFollower:
             return
         if latest == log.head and not has_news(found, log):
             return
-        turn = self._context.client_timeouts.turn if self._hurries and not self._is_last else None
+        hurries = self._hurries and not self._candidates.is_last(self._first)
+        turn = self._context.client_timeouts.turn if hurries else None
         context = self._context
         intake = LogIntake(log, store, context.git, url, self.claimed, context.clock)
         question = FetchLog(latest, log.head, self._short)
@@ -539,8 +440,8 @@ class LogFollower:
 
     def sources(self, log: VerifiedLog) -> list[Source]:
         """Return the mirrors for an ordinary fetch, the first one first; ssh ones come last."""
-        found = unique([*self._listed(log), *self._known_here(log.repository)])
-        usable = [source for source in found if source.url not in self._failures]
+        found = unique([*self._listed(log), *self._candidates.known_here(log.repository)])
+        usable = [source for source in found if source.url not in self._candidates.failures]
         usable.sort(key=lambda source: source.endpoint is None)
         return usable[:MAX_CANDIDATES]
 

@@ -79,6 +79,40 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def replacing(path: Path, beside: Path | None = None) -> Iterator[Path]:
+    """Name a file or directory to make, which takes the place of ``path`` where the block ends.
+
+    Of one that fails nothing is left; what a killed process leaves is for `sweep`.
+
+    Args:
+        path: what is replaced, or made.
+        beside: the name of what is made, on the same file system; None for one of this thread's
+            own in the same directory.
+    """
+    made = _beside(path) if beside is None else beside
+    try:
+        yield made
+        made.rename(path)
+    except BaseException:
+        _discard(made)
+        raise
+
+
+def _beside(path: Path) -> Path:
+    """Return the name under which this thread makes what is to replace ``path``."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
+
+
+def _discard(path: Path) -> None:
+    """Remove what was not finished, if it can be: it may be this very file that cannot be."""
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace ``path`` by ``data``; when this returns it will survive a power cut.
 
@@ -88,18 +122,12 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
         sync: whether that is needed; without it there may be the old or no content after one.
     """
     make_directory(path.parent)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
-    try:
-        with naming(path), beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            share_like_directory(beside)
-            if sync:
-                os.fsync(file.fileno())
-        beside.rename(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(path) as beside, naming(path), beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        share_like_directory(beside)
+        if sync:
+            os.fsync(file.fileno())
     if sync:
         sync_directory(path.parent)
 
@@ -133,18 +161,17 @@ class Batch:
                 self._finish()
         finally:
             for left in self._written:
-                with contextlib.suppress(OSError):  # it may be this very file that cannot be
-                    left.unlink(missing_ok=True)
+                _discard(left)
 
-    def write(self, path: Path, data: bytes) -> None:
-        """Replace ``path`` by ``data``."""
+    def write(self, path: Path, data: bytes, beside: Path | None = None) -> None:
+        """Replace ``path`` by ``data``; ``beside`` is as for `replacing`."""
         make_directory(path.parent)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
-        self._written.append(beside)
-        with beside.open("wb") as file:
+        made = _beside(path) if beside is None else beside
+        self._written.append(made)
+        with naming(path), made.open("wb") as file:
             file.write(data)
-        share_like_directory(beside)
-        self.move(beside, path)
+        share_like_directory(made)
+        self.move(made, path)
 
     def move(self, source: Path, target: Path) -> None:
         """Move a file that was written, on the same file system."""

@@ -126,10 +126,11 @@ def link_same(source: Path, made: Path) -> None:
                 return
     except OSError:
         return  # there is none that this user may read; the one that was made does as well
-    if filecmp.cmp(shared, made, shallow=False):
-        shared.replace(made)
-    else:
-        shared.unlink()
+    try:
+        if filecmp.cmp(shared, made, shallow=False):
+            shared.replace(made)
+    finally:
+        shared.unlink(missing_ok=True)
 
 
 def set_mode(path: Path, mode: int) -> None:

@@ -19,6 +19,7 @@ from gittorrent.repository.policy_drafts import read_draft
 from gittorrent.repository.signed_entries import add_entry
 from gittorrent.signing.keys import resolve_signer
 from support import bulk, gitcmd
+from support.disks import small_disk
 from support.gpg import gpg_people
 from support.programs import Person, somebody
 from support.publishing import builder, grow, publish, push_elsewhere
@@ -264,6 +265,23 @@ def test_roots_sign_on_different_machines(
     assert [entry["version"] for entry in history] == [3, 2, 1]
     assert history[0]["signers"] == back["signers"]
     owner.gittorrent("policy", "sign", sent, "-r", project).failed(5, "is published already")
+
+
+def test_a_full_disk_takes_no_signature_away(
+    owner: Person, project: Path, keys: Path, tmp_path: Path
+) -> None:
+    add_roots(owner, project, keys)
+    owner.gittorrent("policy", "add", keys / "carol.pub", BRANCHES, "-r", project).ok()
+    alice, copy = machine(tmp_path, "alice", project)
+    with small_disk(tmp_path / "stick", "64k") as stick:
+        sent = stick.path / "mail"
+        shutil.copy(project / "gittorrent" / "policy-draft", sent)
+        before = sent.read_bytes()
+        stick.fill()
+        words = ("policy", "sign", sent, "--no-publish", "-r", copy, "--key", keys / "alice")
+        alice.gittorrent(*words).failed(7, f"No space left on device ({sent})")
+        assert sent.read_bytes() == before
+        assert sorted(path.name for path in stick.path.iterdir()) == ["filler", "mail"]
 
 
 def test_a_draft_that_another_machine_published_is_none_any_more(

@@ -14,6 +14,7 @@ from msgspec import Struct
 from gittorrent.cli.output import print_json
 from gittorrent.cli.signer import find_signer, root_signer
 from gittorrent.cli.signing_clock import signing_clock
+from gittorrent.durable import write_atomically
 from gittorrent.printable import printable
 from gittorrent.repository.policy_drafts import (
     can_publish,
@@ -94,7 +95,7 @@ def carry_on(
         if signer is not None:
             draft = draft.with_signature(signer.sign(draft.policy.text()), previous)
     if path is not None:
-        path.write_bytes(draft.encode())
+        _keep_in(path, draft.encode())
     is_ready = options.publish and draft.is_complete(previous) and can_publish(place.carried)
     if not is_ready:
         keep_draft(place.carried, draft)
@@ -106,6 +107,14 @@ def carry_on(
     close_to_others(place.carried.layout, place.home.repositories)
     _remember(place)
     return DraftResult(draft, None, published)
+
+
+def _keep_in(path: Path, data: bytes) -> None:
+    """Write a draft back to where it came from: nobody else may have what others signed in it."""
+    if path.is_file():
+        write_atomically(path.resolve(), data)
+    else:  # a pipe, or what the shell makes of one
+        path.write_bytes(data)
 
 
 def _remember(place: PolicyPlace) -> None:

@@ -12,7 +12,15 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import Batch, locked, make_directory, naming, share_like_directory, sync_all
+from gittorrent.durable import (
+    Batch,
+    locked,
+    make_directory,
+    naming,
+    replacing,
+    share_like_directory,
+    sync_all,
+)
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.export.inventory import FOLDERS, STATE, is_exported_name
 from gittorrent.export.place import BusyPlaceError
@@ -110,19 +118,13 @@ class Directory:
         """Write short files; they become durable together."""
         with Batch() as batch:
             for number, (name, data) in enumerate(files.items()):
-                make_directory((self._path / name).parent)
-                beside = self._new / str(number)
-                with naming(self._path / name):
-                    beside.write_bytes(data)
-                share_like_directory(beside)
-                batch.move(beside, self._path / name)
+                batch.write(self._path / name, data, self._new / str(number))
 
     def write(self, name: str, size: int, chunks: Iterator[bytes]) -> None:
         """Write a file."""
         target = self._path / name
         make_directory(target.parent)
-        beside = self._new / "large"
-        try:
+        with replacing(target, self._new / "large") as beside:
             with naming(target), beside.open("wb") as file:
                 for chunk in chunks:
                     file.write(chunk)
@@ -131,10 +133,6 @@ class Directory:
                 raise LocalError(f"{name} was to have {size} bytes and has {written}")
             share_like_directory(beside)
             sync_all([beside])
-            beside.rename(target)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
         sync_all([target.parent])
 
     def remove(self, names: Sequence[str]) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import glob
-import os
-import shutil
 import subprocess
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.durable import sweep
+from gittorrent.durable import replacing, sweep
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import environment
 from gittorrent.git.alternates import lenders
@@ -278,14 +275,9 @@ def create_bare(path: Path, object_format: ObjectFormat) -> Git:
         return Git(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, f".{glob.escape(path.name)}.*.new")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
-    beside.mkdir()
-    try:
+    with replacing(path) as beside:
+        beside.mkdir()
         initialize(beside, object_format, "--bare")
-        beside.rename(path)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
     return Git(path)
 
 

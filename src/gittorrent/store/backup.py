@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from gittorrent.durable import naming, sync_directory, temporary_directory
+from gittorrent.durable import naming, replacing, sync_directory, temporary_directory
 from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.ownership import make_private
 from gittorrent.store.database_file import copy_database
@@ -186,8 +186,7 @@ def write_private(path: Path, data: bytes, check: Callable[[Path], object] | Non
     Raises:
         OSError: there is no room, or this user may not write there.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
+    with replacing(path) as beside:
         beside.unlink(missing_ok=True)
         make_private(beside)
         with naming(path), beside.open("r+b") as file:
@@ -196,9 +195,6 @@ def write_private(path: Path, data: bytes, check: Callable[[Path], object] | Non
             os.fsync(file.fileno())
         if check is not None:
             check(beside)
-        beside.rename(path)
-    finally:
-        beside.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
-from gittorrent.durable import write_atomically
+from gittorrent.durable import replacing, write_atomically
 from gittorrent.errors import FULL, NoRoomError
 from gittorrent.reel.parts import part_range
 
@@ -91,12 +91,10 @@ class PartialPack:
         except PermissionError:
             # Complete, moved into a repository under a second name, made read-only there, and then
             # whoever did that was killed. The repository's file is not ours to write to.
-            beside = self.directory / f"pack.{os.getpid()}.new"
             try:
-                shutil.copyfile(self.pack, beside)
-                beside.rename(self.pack)
+                with replacing(self.pack) as beside:
+                    shutil.copyfile(self.pack, beside)
             except OSError as error:
-                beside.unlink(missing_ok=True)
                 if error.errno in FULL:
                     raise self._full() from error
                 raise

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec import ValidationError, convert, to_builtins
 from msgspec.structs import replace
 
-from gittorrent.durable import sweep
+from gittorrent.durable import sweep, write_atomically
 from gittorrent.errors import FULL
 from gittorrent.store.processes import AnyProcess, NodeProcess
 
@@ -70,18 +70,14 @@ class Snapshot:
         described = process() if callable(process) else process
         self._written, self._last = now, described
         value = replace(described, pid=os.getpid(), time=time.time())
-        beside = self._path.with_suffix(".new")
+        if not self._swept:
+            self._swept = True
+            remove_stale(self._path.parent)
         try:
-            self._path.parent.mkdir(exist_ok=True)
-            if not self._swept:
-                self._swept = True
-                remove_stale(self._path.parent)
-            beside.write_text(json.dumps(to_builtins(value)), encoding="utf-8")
-            beside.replace(self._path)
+            write_atomically(self._path, json.dumps(to_builtins(value)).encode(), sync=False)
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            beside.unlink(missing_ok=True)
 
     def has_news(self, process: AnyProcess) -> bool:
         """Tell whether there is anything to write that was not written, or not for a while."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gittorrent.durable import Batch, sync_all
+from gittorrent.durable import Batch, sync_all, write_atomically
+from gittorrent.gtp.messages import BEGINNING, BlockName, ReelName
+from gittorrent.gtp.node.blockstore import BlockStore
+from gittorrent.store.backup import write_private
+from gittorrent.store.processes import MirrorProcess
+from gittorrent.store.snapshot import Snapshot
 
 
 def test_many_files_at_once(tmp_path: Path) -> None:
@@ -43,6 +49,46 @@ def test_one_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="too long"):
         write(tmp_path, "a", "x" * 300, "b")
     assert not list(tmp_path.iterdir())
+
+
+def write_block(folder: Path) -> Path:
+    """Store an empty block of GTP's; returns where that is."""
+    name = BlockName(ReelName(BEGINNING, b"x" * 20), 7, 0)
+    BlockStore(folder).put(name, 0, b"")
+    return next(folder.glob("*/7"))
+
+
+def write_plainly(folder: Path) -> Path:
+    write_atomically(folder / "plain", b"x")
+    return folder / "plain"
+
+
+def write_for_oneself(folder: Path) -> Path:
+    write_private(folder / "private", b"x")
+    return folder / "private"
+
+
+@pytest.mark.parametrize("write", [write_block, write_plainly, write_for_oneself])
+def test_what_cannot_get_its_name_leaves_nothing(
+    tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    place = write(tmp_path)
+    place.unlink()
+    (place / "somebody's").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write(tmp_path)
+    assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+def test_a_description_that_cannot_get_its_name_leaves_nothing(tmp_path: Path) -> None:
+    Snapshot(tmp_path, "mirror").write(MirrorProcess(url="git://x/y"))
+    (first,) = tmp_path.iterdir()
+    name, _, number = first.stem.rpartition("-")
+    following = first.with_name(f"{name}-{int(number) + 1}.json")
+    (following / "somebody's").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        Snapshot(tmp_path, "mirror").write(MirrorProcess(url="git://x/y"))
+    assert sorted(tmp_path.iterdir()) == sorted([first, following])
 
 
 def test_what_fails_in_between_leaves_nothing(tmp_path: Path) -> None:

@@ -213,6 +213,15 @@ class Assembler(Struct):
         joined = self.folder / "joined"
         joined.mkdir(parents=True, exist_ok=True)
         path = joined / "pack"
+        try:
+            if self._join(parts, path):
+                _append_checksum(path)
+                packs.index_file(self.staging.indexing(path.stat().st_size), path, thin=True)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _join(self, parts: Iterable[bytes], path: Path) -> int:
+        """Write packs as one without a checksum; returns how many objects that has."""
         objects = 0
         with path.open("wb") as out:
             out.write(pack_header(0))
@@ -222,11 +231,7 @@ class Assembler(Struct):
                     out.write(part[HEADER_SIZE:-_TRAILER])
             out.seek(0)
             out.write(pack_header(objects))
-        if not objects:
-            return
-        _append_checksum(path)
-        packs.index_file(self.staging.indexing(path.stat().st_size), path, thin=True)
-        path.unlink()
+        return objects
 
 
 def _append_checksum(path: Path) -> None:

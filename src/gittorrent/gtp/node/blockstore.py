@@ -11,6 +11,7 @@ import shutil
 import threading
 from typing import TYPE_CHECKING
 
+from gittorrent.durable import sweep, write_atomically
 from gittorrent.gtp.errors import MessageError
 from gittorrent.reel.pack import HEADER_SIZE, PackHeaderError, parse_pack_header
 
@@ -52,11 +53,8 @@ class BlockStore:
             MessageError: it is no pack.
         """
         check_pack(pack)
-        folder = self._folder(block.reel, block.size)
-        folder.mkdir(parents=True, exist_ok=True)
-        new = folder / f"{block.index}.new"
-        new.write_bytes(offset.to_bytes(_OFFSET, "big") + pack)
-        new.rename(folder / str(block.index))
+        place = self._folder(block.reel, block.size) / str(block.index)
+        write_atomically(place, offset.to_bytes(_OFFSET, "big") + pack, sync=False)
         with self._lock:
             self._blocks(block.reel, block.size).add(block.index)
 
@@ -98,6 +96,7 @@ class BlockStore:
         found = self._known.get((reel, block_size))
         if found is None:
             folder = self._folder(reel, block_size)
+            sweep(folder, ".*.new")
             names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
             found = {int(name) for name in names if name.isdigit()}
             self._known[reel, block_size] = found

@@ -120,6 +120,11 @@ class Fetcher:
         await self._acquisition.__aexit__()
 
     @property
+    def context(self) -> Context:
+        """The world around it."""
+        return self._context
+
+    @property
     def is_private(self) -> bool:
         """Whether the repository is for those alone whom its policy names."""
         return self._log is not None and self._log.policy.policy.private

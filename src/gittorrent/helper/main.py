@@ -26,7 +26,8 @@ from gittorrent.git.runner import Git
 from gittorrent.git.scratch import make
 from gittorrent.helper.commands import CAPABILITIES, Options, Wanted, parse_fetch
 from gittorrent.helper.fetching import Fetcher
-from gittorrent.helper.relay import relay
+from gittorrent.helper.pushing import RECEIVE_PACK, find_depot
+from gittorrent.helper.relay import ask_for_service, relay
 from gittorrent.helper.submodules import without_inherited_id
 from gittorrent.ids import SHA1
 from gittorrent.interruptions import PROCESS, STATUS, Interruptions, finish
@@ -43,9 +44,9 @@ from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, parse_location
 from gittorrent.transfer.lookups import lookups_of
 from gittorrent.transfer.settings import read_settings
-from gittorrent.transfer.transport import transport_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Coroutine
     from typing import Any
 
@@ -134,15 +135,8 @@ class Helper:
 
     def _connect(self, service: str) -> bool:
         """Connect git to a service for real; otherwise let it fall back to our own commands."""
-        if service == "git-receive-pack":
-            endpoint = self._location.require_endpoint()
-            if transport_of(endpoint).is_stream:
-                self._relay(service)
-                return True
-            # Git asks before it lists refs, and again before it pushes.
-            self._pusher = self._pusher or HttpPusher(self._remote, endpoint.url)
-            _say("fallback")
-            return False
+        if service == RECEIVE_PACK:
+            return self._begin_push()
         try:
             self._open()
         except UnverifiedError as error:
@@ -154,14 +148,25 @@ class Helper:
                     hint="set transfer.fsckObjects as well as gittorrent.paranoid",
                 ) from error
             self._reporter.note(f"{error}; going on without verification, as configured")
-            self._relay(service)
+            endpoint = self._location.require_endpoint()
+            self._relay(self._run(ask_for_service(endpoint, service)))
             return True
         _say("fallback")
         return False
 
-    def _relay(self, service: str) -> None:
-        endpoint = self._location.require_endpoint()
-        work = relay(endpoint, service, _connected, self._input.rest())
+    def _begin_push(self) -> bool:
+        """Connect git to a mirror that takes its push, or let git's helper for HTTP do that."""
+        if self._pusher is None:  # git asks before it lists refs, and again before it pushes
+            depot = self._run(find_depot(self._location, self._fetcher.context))
+            if depot.sock is not None:
+                self._relay(depot.sock, depot.said)
+                return True
+            self._pusher = HttpPusher(self._remote, depot.endpoint.url)
+        _say("fallback")
+        return False
+
+    def _relay(self, sock: socket.socket, said: bytes = b"") -> None:
+        work = relay(sock, _connected, self._input.rest(), said)
         self._run(work, hears_end=True)
 
     def _must_verify(self) -> bool:

@@ -9,28 +9,35 @@ import threading
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import UsageError
-from gittorrent.transfer.dialling import connect, service_request
+from gittorrent.transfer.dialling import CannotConnectError, connect, service_request
 from gittorrent.transfer.transport import transport_of
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from gittorrent.wire.urls import Endpoint
+    from gittorrent.transfer.client_timeouts import ClientTimeouts
+    from gittorrent.wire.urls import AddressClass, Endpoint
 
 _CHUNK = 1 << 16
 
 
-async def relay(
-    endpoint: Endpoint, service: str, connected: Callable[[], None], spoken: bytes = b""
-) -> None:
-    """Relay between git (standard input and output) and ``service`` of a mirror behind a stream.
+async def ask_for_service(
+    endpoint: Endpoint,
+    service: str,
+    trusted: AddressClass | None = None,
+    client_timeouts: ClientTimeouts | None = None,
+) -> socket.socket:
+    """Connect to a mirror behind a stream and ask for one of git's services.
 
     Args:
         endpoint: the mirror.
         service: such as ``git-receive-pack``.
-        connected: tells git that the connection stands.
-        spoken: what git said already, which nobody has passed on.
+        trusted: kind of address the endpoint was learned from; None if the user named it.
+        client_timeouts: how long to wait.
+
+    Returns:
+        The socket, on which nothing was read.
 
     Raises:
         UsageError: the endpoint is reached by HTTP.
@@ -41,11 +48,35 @@ async def relay(
             f"{service} at {endpoint.url} cannot be reached this way",
             hint=f"use the URL {endpoint.url} itself with git",
         )
-    dialled = await connect(endpoint)
+    sock = (await connect(endpoint, trusted, client_timeouts=client_timeouts)).sock
+    try:
+        request = service_request(service, endpoint)
+        await asyncio.get_running_loop().sock_sendall(sock, request)
+    except OSError as error:
+        sock.close()
+        raise CannotConnectError(f"{endpoint.url} hung up: {error}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def relay(
+    sock: socket.socket, connected: Callable[[], None], spoken: bytes = b"", said: bytes = b""
+) -> None:
+    """Relay between git (standard input and output) and a service, and close the socket.
+
+    Args:
+        sock: where the service was asked for.
+        connected: tells git that the connection stands.
+        spoken: what git said already, which nobody has passed on.
+        said: the same of the service.
+    """
     loop = asyncio.get_running_loop()
-    with dialled.sock as sock:
-        await loop.sock_sendall(sock, service_request(service, endpoint) + spoken)
+    with sock:
         connected()
+        _write(said)
+        await loop.sock_sendall(sock, spoken)
         upward = loop.create_task(_send(sock))
         try:
             await _receive(sock)
@@ -94,6 +125,10 @@ async def _read() -> bytes:
 async def _receive(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     while data := await loop.sock_recv(sock, _CHUNK):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(1, view) :]
+        _write(data)
+
+
+def _write(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]

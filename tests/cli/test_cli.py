@@ -224,6 +224,44 @@ def test_working_clone_is_published_through_a_copy(owner: Person, work: Path) ->
     assert b"refs/heads/side" in gitcmd.refs(copy)
 
 
+def test_work_trees_of_a_bare_repository_are_a_clone(owner: Person, work: Path) -> None:
+    """It is published through a copy from wherever, since their files follow no push."""
+    place = owner.root / "project"
+    owner.git("clone", "-q", "--bare", work, place / ".bare").ok()
+    (place / ".git").write_text("gitdir: ./.bare\n")
+    owner.git("worktree", "add", "-q", "main", cwd=place).ok()
+    first = publish(owner, place / "main")
+    assert first["name"] == "project"
+    for each in (place, place / ".bare", place / "main"):
+        again = publish(owner, each)
+        assert (again["repository_id"], again["path"]) == (first["repository_id"], first["path"])
+        assert owner.gittorrent("verify", each).ok()
+    # One that was published in place stays that when somebody links a work tree to it.
+    bare = owner.root / "deployed.git"
+    owner.git("clone", "-q", "--bare", work, bare).ok()
+    second = publish(owner, bare, "--new-repository")
+    owner.git("worktree", "add", "-q", "--detach", owner.root / "site", cwd=bare).ok()
+    for each in (bare, owner.root / "site"):
+        assert publish(owner, each)["repository_id"] == second["repository_id"]
+
+
+def test_a_work_tree_apart_from_its_git_directory_is_what_is_named(
+    owner: Person, work: Path
+) -> None:
+    """Its user knows the work tree, and not where git keeps the rest."""
+    place, inner = owner.root / "apart", owner.root / "apart" / "vendor" / "part"
+    owner.git("clone", "-q", "--separate-git-dir", owner.root / "store", work, place).ok()
+    (place / "sub").mkdir()
+    done = owner.gittorrent("publish", "--new-key", cwd=place / "sub").ok()
+    assert f"{place} is published through the bare copy" in done.err
+    assert "published apart: " in done.out
+    allowed = ("-c", "protocol.file.allow=always")
+    owner.git(*allowed, "submodule", "--quiet", "add", work, "vendor/part", cwd=place).ok()
+    refused = owner.gittorrent("publish", inner).failed(2, f"{inner} belongs to repository")
+    assert "modules" not in refused.err
+    assert publish(owner, inner, "--new-repository")["name"] == "part"
+
+
 def test_default_branch_renamed_in_a_clone(owner: Person, work: Path) -> None:
     """The bare copy's HEAD follows where its branch is gone, and no checked out topic."""
     publish(owner, work)

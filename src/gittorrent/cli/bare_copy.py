@@ -8,9 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git
-from gittorrent.repository.carried import ORIGIN
+from gittorrent.repository.carried import ORIGIN, Carried
 from gittorrent.repository.relocating import relocate
 
 if TYPE_CHECKING:
@@ -18,11 +20,26 @@ if TYPE_CHECKING:
 
     from gittorrent.git.repository import FoundRepository
     from gittorrent.ids import RepositoryId
-    from gittorrent.repository.carried import Carried
     from gittorrent.store.database import Database
 
 REPOSITORY_KEY = "gittorrent.repository"
 """Git setting of the id that a clone is published under."""
+
+_REMOTE = "gittorrent"
+
+
+def find_to_publish(path: Path) -> FoundRepository:
+    """Return the repository at ``path`` as it is published: as a bare one, in place, or not.
+
+    Who linked a work tree to a repository that is published in place did not mean another.
+
+    Raises:
+        NotARepositoryError: there is none.
+    """
+    found = find_repository(path)
+    if not found.is_bare and Carried(found.git_dir, found.object_format).is_carried:
+        return replace(found, is_bare=True)
+    return found
 
 
 def recorded_copy(git_dir: Path) -> Path | None:
@@ -58,6 +75,8 @@ def find_moved_copy(git_dir: Path, database: Database, say: Callable[[str], None
             present = row if Path(row.path).is_dir() else relocate(row, database)
             if present is not None:
                 git.run("config", "--local", "gittorrent.copy", present.path)
+                if _url_of_copy(git) == str(recorded):
+                    git.run("remote", "set-url", _REMOTE, present.path)
                 say(f"the bare copy {recorded} is in {present.path} now")
                 return
 
@@ -77,11 +96,18 @@ def add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], No
     """
     git = Git(found.git_dir)
     path = str(carried.layout.git_dir)
-    said = git.attempt("config", "--get", "remote.gittorrent.url")
-    url = said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
-    if said.returncode != 0:
-        git.run("remote", "add", "gittorrent", path)
+    url = _url_of_copy(git)
+    if url is None:
+        git.run("remote", "add", _REMOTE, path)
         say(f"added the remote 'gittorrent' for {path}")
     elif url != path and url.startswith("/") and not Path(url).exists():
-        git.run("remote", "set-url", "gittorrent", path)
+        git.run("remote", "set-url", _REMOTE, path)
         say(f"the remote 'gittorrent' leads to {path} now; {url} is gone")
+
+
+def _url_of_copy(git: Git) -> str | None:
+    """Return where the clone's remote for its bare copy leads to; None if there is none."""
+    said = git.attempt("config", "--get", f"remote.{_REMOTE}.url")
+    if said.returncode != 0:
+        return None
+    return said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")

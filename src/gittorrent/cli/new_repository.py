@@ -82,7 +82,7 @@ def require_new(found: FoundRepository, database: Database) -> None:
     relation = find_relation(found, database)
     if relation is None:
         return
-    where = found.git_dir.parent if found.git_dir.name == ".git" else found.git_dir
+    where = found.place
     whose = f"repository {relation.repository}" if relation.repository else "a repository"
     if relation.published_at is not None:
         instead = f"push to {relation.published_at} and publish that"
@@ -112,17 +112,18 @@ def find_relation(found: FoundRepository, database: Database) -> Relation | None
         database: of the node.
     """
     copy = None if found.is_bare else recorded_copy(found.git_dir)
-    published = Carried(copy or found.git_dir, found.object_format)
+    published_at = copy or found.git_dir
+    published = Carried(published_at, found.object_format)
     is_there = found.is_bare or (copy is not None and copy.is_dir())
     if is_there and published.is_carried and published.log_store.ids():
         return None
     rows = database.carried()
     kept = published if is_there and not found.is_bare else None
     relation = (
-        _by_log_in(found.git_dir, found.object_format)
-        or (kept and _by_log_in(kept.layout.git_dir, found.object_format))
+        _by_log_in(found.git_dir, found.place, found.object_format)
+        or (kept and _by_log_in(published_at, published_at, found.object_format))
         or _by_record(found.git_dir if found.is_bare else copy, rows, is_there=is_there)
-        or _by_remotes(found.git_dir, database)
+        or _by_remotes(found, database)
         or _by_commits(found, rows)
     )
     if relation is None or relation.published_at is not None:
@@ -149,11 +150,10 @@ def own_logs(git_dir: Path, object_format: ObjectFormat) -> list[RepositoryId]:
     return [i for i in ids if LogStore(layout, object_format, i).ids()]
 
 
-def _by_log_in(git_dir: Path, object_format: ObjectFormat) -> Relation | None:
+def _by_log_in(git_dir: Path, place: Path, object_format: ObjectFormat) -> Relation | None:
     """Look for a log, or for the branch that shows it."""
     logs = own_logs(git_dir, object_format)
     if logs:
-        place = git_dir.parent if git_dir.name == ".git" else git_dir
         return Relation(logs[0], f"that one's log is in {git_dir}", log_at=place)
     git = Git(git_dir)
     if read_ref(git, LOG_REF) is None:
@@ -180,11 +180,11 @@ def _by_record(
     return Relation(repository, why, lost_copy=place)
 
 
-def _by_remotes(git_dir: Path, database: Database) -> Relation | None:
+def _by_remotes(found: FoundRepository, database: Database) -> Relation | None:
     """Look at the remotes: at what their URLs say first, and then at who answers there."""
     unknown: list[tuple[str, Source]] = []
-    for name, url in remote_urls(git_dir):
-        local = _at_path(git_dir, url)
+    for name, url in remote_urls(found.git_dir):
+        local = _at_path(found.place, url)
         if local is not None:
             at = Path(url) if local.role == ORIGIN else None
             return Relation(local.repository_id, f"its remote {name} is {url}", at)
@@ -209,13 +209,12 @@ async def _list_of(source: Source) -> RepositoryId:
     return (await ask_list(source.endpoint))[0].repository_id
 
 
-def _at_path(git_dir: Path, url: str) -> RepositoryInfo | None:
+def _at_path(base: Path, url: str) -> RepositoryInfo | None:
     """Return what is carried where a remote is a directory of this machine; None if nothing."""
     place = unquote(urlsplit(url).path) if url.startswith("file://") else url
     if "://" in place:
         return None
     with contextlib.suppress(GitTorrentError, OSError):
-        base = git_dir.parent if git_dir.name == ".git" else git_dir
         other = find_repository(base / place)
         return Carried(other.git_dir, other.object_format).info
     return None

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gittorrent.cli.bare_copy import add_remote, find_moved_copy, record_repository, recorded_copy
+from gittorrent.cli.bare_copy import (
+    add_remote,
+    find_moved_copy,
+    find_to_publish,
+    record_repository,
+    recorded_copy,
+)
 from gittorrent.cli.new_repository import require_new
 from gittorrent.cli.news import offline_option, take_news
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
@@ -22,7 +28,6 @@ from gittorrent.errors import UsageError
 from gittorrent.git.refs import head_target, read_refs, set_head
 from gittorrent.git.repository import (
     create_bare,
-    find_repository,
     read_config,
     require_complete,
 )
@@ -115,7 +120,7 @@ def publish(
     say = _silent if quiet or as_json else _say
     options = KeyOptions(key, new_key)
     try:
-        found = find_repository(repository)
+        found = find_to_publish(repository)
         # Before a key is made; a repository that was published is looked at by `Publisher`.
         if not found.is_bare or not Carried(found.git_dir, found.object_format).is_carried:
             require_complete(Git(found.git_dir))
@@ -189,7 +194,7 @@ def _to_publish(
         return Carried(found.git_dir, found.object_format)
     if recorded is not None:
         return Carried(recorded, found.object_format)
-    chosen = require_name(_directory_name(found.git_dir) if name is None else name)
+    chosen = require_name(_directory_name(found) if name is None else name)
     path = home.repositories / f"{chosen}.git"
     carried = Carried(path, found.object_format)
     database.require_free(chosen, "")
@@ -225,7 +230,7 @@ def _bring_up_to_date(
         # Before anything is published, so that whoever goes on after a crash finds it again.
         Git(found.git_dir).run("config", "--local", "gittorrent.copy", str(path))
     if is_new:
-        say(f"{found.git_dir.parent} is published through the bare copy {path}")
+        say(f"{found.place} is published through the bare copy {path}")
     wanted = (*PUBLISHED, *(carried.info.patterns if carried.is_carried else ()), *patterns)
     copied = copy_refs(found, Git(path), tuple(dict.fromkeys(wanted)))
     if copied.left:
@@ -248,12 +253,11 @@ def _bring_up_to_date(
 def _name(carried: Carried, found: FoundRepository, name: str | None) -> str | None:
     if name is not None or carried.is_carried:
         return name
-    return _directory_name(found.git_dir)
+    return _directory_name(found)
 
 
-def _directory_name(git_dir: Path) -> str:
-    folder = git_dir.parent if git_dir.name == ".git" else git_dir
-    return folder.name.removesuffix(".git") or "repository"
+def _directory_name(found: FoundRepository) -> str:
+    return found.place.name.removesuffix(".git") or "repository"
 
 
 def _say(text: str) -> None:

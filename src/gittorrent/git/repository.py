@@ -35,13 +35,16 @@ class FoundRepository(Struct, frozen=True):
 
     Args:
         git_dir: its git directory, absolute.
-        is_bare: whether it has no work tree.
+        is_bare: whether it has no work tree, linked ones included.
         object_format: SHA-1 or SHA-256.
+        place: the directory that its user knows it by: the top of its work tree, or a bare one's
+            git directory.
     """
 
     git_dir: Path
     is_bare: bool
     object_format: ObjectFormat
+    place: Path
 
 
 def find_repository(path: Path) -> FoundRepository:
@@ -68,7 +71,23 @@ def find_repository(path: Path) -> FoundRepository:
     refused = refusal(git_dir)
     if refused is not None:  # for what it borrows: git itself refuses it for what is its own
         raise NotARepositoryError(str(refused), hint=refused.hint)
-    return FoundRepository(git_dir.resolve(), bare == "true", OBJECT_FORMATS[name])
+    git_dir = git_dir.resolve()
+    is_bare = bare == "true" and not any((git_dir / "worktrees").glob("*"))
+    place = git_dir if is_bare else _top(git_dir, path)
+    return FoundRepository(git_dir, is_bare, OBJECT_FORMATS[name], place)
+
+
+def _top(git_dir: Path, path: Path) -> Path:
+    """Return the top of the work tree of a repository that was found by ``path``."""
+    beside = git_dir.parent / ".git"
+    # Those who only use linked work trees often have a bare repository beside them, and a file that
+    # leads to it.
+    if beside == git_dir or (beside.is_file() and git_directory_of(git_dir.parent) == git_dir):
+        return git_dir.parent
+    try:
+        return Path(_ask(path, "--show-toplevel").removesuffix("\n"))
+    except NotARepositoryError:  # it was found by its git directory, which does not say
+        return git_dir
 
 
 def _ask(path: Path, *what: str) -> str:

@@ -111,8 +111,8 @@ def _require_together(clone: FoundRepository, copy: Git, parted: Sequence[Parted
         return
     names = [each.ref for each in parted]
     there = [each.ref for each in parted if each.elsewhere is not None]
-    work = clone.git_dir.parent if clone.git_dir.name == ".git" else clone.git_dir
     words = [name.decode(errors="backslashreplace") for name in there[:MAX_NAMED]]
+    work = clone.place
     fetch = f"run 'git -C {work} fetch {' '.join([str(copy.directory), *words])}', "
     raise PartedCopyError(
         f"{copy.directory} has what was pushed there from elsewhere, and {work} has something else"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,55 @@ def test_a_directory_that_is_served_is_looked_through_when_something_is_missing(
         assert before
         place.rename(root / "b.git")
         assert heads(owner, node.url()) == before
+
+
+# --- a home with all that is in it ----------------------------------------------------------------
+
+
+def moved_home(person: Person) -> Person:
+    """Return somebody whose home is at another place now."""
+    return replace(person, root=person.root.rename(person.root.with_name("elsewhere")))
+
+
+def test_a_home_that_was_moved_publishes_and_signs(owner: Person) -> None:
+    """Where the copy is and the keys are was recorded when the home had another name."""
+    gitcmd.git(owner.root, "clone", "-q", bulk.make_small(owner.root / "other.git"), "tool")
+    repository = publish(owner, owner.root / "tool", "--offline")["repository_id"]
+    owner.gittorrent("keeper", "here", "tool").ok()
+    moved = moved_home(owner)
+    work = moved.root / "tool"
+    copy = moved.node / "repositories" / "tool.git"
+    assert rows(moved)["tool"]["path"] == str(copy)
+    assert "its key is on this machine" in moved.gittorrent("keeper", "show", "tool").ok().out
+    said = moved.gittorrent("keeper", "here", "tool").ok()
+    assert "this machine is the keeper already" in said.out
+    with serve(moved) as node:
+        moved.git("commit", "-q", "--allow-empty", "-m", "more", cwd=work).ok()
+        assert publish(moved, work)["repository_id"] == repository
+        assert moved.git("remote", "get-url", "gittorrent", cwd=work).ok().out == f"{copy}\n"
+        head = gitcmd.text(work, "rev-parse", "HEAD")
+        assert head in heads(moved, node.url("tool"))
+        wait_until(lambda: waiting(moved, "tool") == 0, "the node signs with the key that moved")
+    (moved.node / "keys" / "keeper").rename(moved.root / "keeper")
+    said = moved.gittorrent("keeper", "here", "tool").failed(7, "there is no key file", "--key")
+    assert "--new-key" not in said.err
+
+
+def test_mirrors_move_with_their_home(owner: Person, operator: Person, origin: Path) -> None:
+    repository = publish(owner, origin)["repository_id"]
+    with serve(owner) as source:
+        operator.gittorrent("mirror", source.url(repository=repository), "--once").ok()
+        before = heads(owner, source.url())
+    moved = moved_home(operator)
+    with serve(moved) as node:  # nobody is there from whom it could come again
+        assert heads(owner, node.url()) == before != ""
+    assert rows(moved)["project"]["path"] == str(moved.node / "repositories" / "project.git")
+
+
+def waiting(person: Person, name: str) -> int:
+    """Return how many pushes wait for the keeper."""
+    shown = json.loads(person.gittorrent("keeper", "show", name, "--json").ok().out)
+    return int(shown["waiting"])
 
 
 # --- renaming ------------------------------------------------------------------------------------

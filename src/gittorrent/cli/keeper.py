@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,10 @@ from gittorrent.errors import UsageError
 from gittorrent.printable import printable
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.history import awaited
+from gittorrent.repository.carried import KEEPER_KEY
 from gittorrent.repository.policy_drafts import can_publish, go_on_from, read_or_begin
-from gittorrent.signing.keys import make_ssh_key, resolve_signer
+from gittorrent.repository.recorded_key import recorded_signer
+from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
 from gittorrent.store.home import open_home
 from gittorrent.store.processes import KeepingFigures, NodeProcess
 from gittorrent.store.signing_time import SigningTime
@@ -147,11 +150,7 @@ def _keeper_signer(place: PolicyPlace, key: str | None, *, goes_on: bool) -> Sig
         UsageError: it has signed what contradicts itself, and another one has to go on.
     """
     former = place.log.policy.policy.keeper
-    spec = key or place.carried.keeper_key
-    if spec is None:
-        own = place.home.keys / KEY_NAME
-        spec = str(own) if own.exists() else _made_key(own)
-    signer = resolve_signer(spec, place.config)
+    signer = resolve_signer(key, place.config) if key is not None else _own_signer(place)
     if goes_on or signer.key != former:
         return signer
     if key is not None:
@@ -162,6 +161,21 @@ def _keeper_signer(place: PolicyPlace, key: str | None, *, goes_on: bool) -> Sig
     names = (f"{KEY_NAME}-{number}" for number in itertools.count(2))
     own = next(path for path in map(place.home.keys.joinpath, names) if not path.exists())
     return resolve_signer(_made_key(own), place.config)
+
+
+def _own_signer(place: PolicyPlace) -> Signer:
+    """Return the key that the repository records, or that of this home, made if there is none."""
+    recorded, own = place.carried.keeper_key, place.home.keys / KEY_NAME
+    if recorded is None:
+        return resolve_signer(str(own) if own.exists() else _made_key(own), place.config)
+    try:
+        return recorded_signer(recorded, place.config)
+    except NoSigningKey as error:
+        forget = shlex.join(
+            ["git", "-C", str(place.carried.layout.git_dir), "config", "--unset", KEEPER_KEY]
+        )
+        error.hint = f"use --key to say where it is; if it is lost, run '{forget}' first"
+        raise
 
 
 def _made_key(path: Path) -> str:

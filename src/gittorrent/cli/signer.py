@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gittorrent.errors import UsageError
 from gittorrent.repository.publishing_keys import publishing_keys
+from gittorrent.repository.recorded_key import recorded_signer
 from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def choose_first_signer(
         return _first(config, home, recorded)
     except NoSigningKey as error:
         if not options.new_key:
-            if not error.hint:
-                error.hint = "name one with --key, or let --new-key make an SSH key for this"
+            hint = error.hint or "name one with --key"
+            error.hint = f"{hint}, or let --new-key make an SSH key for this"
             raise
     own.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not own.exists():
@@ -154,7 +155,7 @@ def find_signer(
     keeper = carried.keeper_key
     for spec in (*_candidates(carried.signing_key, config, home), *([keeper] if keeper else [])):
         with contextlib.suppress(NoSigningKey):
-            signer = resolve_signer(spec, config)
+            signer = recorded_signer(spec, config)
             if signer.key in wanted:
                 return signer
     return None
@@ -169,7 +170,7 @@ def _one_of(
     other: Signer | None = None
     for spec in _candidates(remembered, config, home):
         try:
-            signer = resolve_signer(spec, config)
+            signer = recorded_signer(spec, config)
         except NoSigningKey as error:
             failed[spec] = error
             continue
@@ -202,4 +203,4 @@ def _first(config: Mapping[str, str], home: Home, recorded: str | None) -> Signe
     own = home.keys / "publish"
     if recorded is None and own.exists() and "user.signingkey" not in config:
         recorded = str(own)
-    return resolve_signer(recorded, config)
+    return recorded_signer(recorded, config)

@@ -36,6 +36,7 @@ from gittorrent.push.upstream_urls import default_name
 from gittorrent.repository.carried import Carried, require_name
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.readers_file import is_private_here
+from gittorrent.repository.recorded_key import recorded_signer
 from gittorrent.signing.keys import resolve_signer
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
@@ -244,16 +245,18 @@ def _key(
     Raises:
         NoSigningKey: the one that is meant cannot be used.
     """
-    config_at = home.root
+    config_at, recorded = home.root, None
     if (present := repository_at(place)) is not None:
         carried = Carried(place, present.object_format)
         if not is_known:
             require_tracked(carried)
         config_at = place
-        spec = spec or carried.signing_key
-    if spec is None:
-        spec = own_key(home, say)
-    signer = resolve_signer(spec, read_config(config_at))
+        recorded = carried.signing_key
+    config = read_config(config_at)
+    if spec is None and recorded is not None:
+        signer = recorded_signer(recorded, config)
+    else:
+        signer = resolve_signer(spec or own_key(home, say), config)
     signer.sign(TRIAL)
     return signer.spec
 

@@ -16,7 +16,7 @@ from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.node.catalogue import Catalogue, Listing, still_carried
 from gittorrent.repository.carried import Carried, NotCarriedError, object_format_of, open_carried
 from gittorrent.repository.layout import Layout
-from gittorrent.repository.relocating import relocate
+from gittorrent.repository.relocating import folders_of, relocate
 from gittorrent.store.following import FollowTable
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def catalogue_of_database(
 ) -> Catalogue:
     """Return all that the node carries, and what it will carry later."""
     unusable: set[str] = set()
-    searched: dict[Path, int] = {}
+    searched: dict[Path, tuple[int, ...]] = {}
     changes = FollowTable(database)
     rows: dict[Path, CarriedRow] = {}
     seen: tuple[int, int] | None = None
@@ -74,9 +74,9 @@ def catalogue_of_database(
 
 
 def _relocate_missing(
-    database: Database, rows: Iterable[CarriedRow], searched: dict[Path, int]
+    database: Database, rows: Iterable[CarriedRow], searched: dict[Path, tuple[int, ...]]
 ) -> bool:
-    """Look for what was renamed within its folder, again only when the folder has changed.
+    """Look for what was renamed or moved with the home, again only when a folder has changed.
 
     Args:
         database: of the node.
@@ -94,7 +94,7 @@ def _relocate_missing(
             searched.pop(path, None)
             continue
         try:
-            changed = path.parent.stat().st_mtime_ns
+            changed = tuple(each.stat().st_mtime_ns for each in folders_of(row, database))
             if searched.get(path) == changed:
                 continue
             if relocate(row, database) is None:

@@ -25,9 +25,9 @@ from gittorrent.push.keeping import Draft, Keeping, Outlook
 from gittorrent.push.object import PushKind, PushObject
 from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.repository.freshness import keep_fresh, read_fresh
+from gittorrent.repository.recorded_key import recorded_signer
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.repository.small_intake import identified
-from gittorrent.signing.keys import resolve_signer
 from gittorrent.store.processes import KeepingFigures
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.messages import FreshLine
@@ -176,7 +176,7 @@ class Keeper:
             self._config, self._spec = config, self._carried.keeper_key or ""
         if not self._spec:
             return None
-        return resolve_signer(self._spec, read_config(self._carried.layout.git_dir))
+        return recorded_signer(self._spec, read_config(self._carried.layout.git_dir))
 
     def figures(self) -> KeepingFigures | None:
         """Return how keeping goes; None where this node is not the keeper."""

@@ -23,11 +23,11 @@ from gittorrent.ids import OBJECT_FORMATS, ManifestId
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.leaving_reels import drop_superseded
+from gittorrent.repository.recorded_key import recorded_signer
 from gittorrent.repository.reel_maker import ReelMaker
 from gittorrent.repository.reel_worker import ask_worker, each_percent, serve_order
 from gittorrent.repository.shape_maker import ShapeMaker
 from gittorrent.repository.stale_files import clear_building
-from gittorrent.signing.keys import resolve_signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ def _work(order: MakingOrder, say: Callable[[Struct], None]) -> None:
     spec = carried.keeper_key
     if spec is None:
         return
-    signer = resolve_signer(spec, read_config(carried.layout.git_dir))
+    signer = recorded_signer(spec, read_config(carried.layout.git_dir))
     try:
         with locked(carried.layout.making_lock, wait=False):
             has_packs = _make(carried, signer, say)

@@ -1,8 +1,9 @@
 """Finds repositories that were moved, and lets the database know their new place.
 
-Two ways: one that was renamed within its folder is looked for there, and one that somebody names at
-its new place is recognised by its id. Rules: only what is missing at its old place counts as moved,
-since otherwise it is a copy; and where two candidates are found, neither is taken.
+Two ways: one that was renamed within its folder, or that lies in the node's home, which was moved
+with all that is in it, is looked for there, and one that somebody names at its new place is
+recognised by its id. Rules: only what is missing at its old place counts as moved, since otherwise
+it is a copy; and where two candidates are found, neither is taken.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ def relocate(row: CarriedRow, database: Database) -> CarriedRow | None:
         database: is told of the new place.
     """
     known = {Path(each.path) for each in database.carried()}
-    folder = Path(row.path).parent
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    entries = [entry for folder in folders_of(row, database) for entry in sorted(folder.iterdir())]
     found = [
         entry
         for entry in entries
@@ -38,6 +38,12 @@ def relocate(row: CarriedRow, database: Database) -> CarriedRow | None:
     if len(found) != 1:
         return None
     return _moved(row, found[0], database)
+
+
+def folders_of(row: CarriedRow, database: Database) -> list[Path]:
+    """Return the folders, of those that are there, where a missing repository is looked for."""
+    folders = dict.fromkeys((Path(row.path).parent, database.home.repositories))
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def recognise(place: Path, database: Database) -> None:

@@ -92,7 +92,7 @@ def resolve_signer(spec: str | None, config: Mapping[str, str]) -> Signer:
         return gpg_signer(user, gpg_program)
     raise NoSigningKey(
         f"git is configured to sign with gpg.format={kind}, which is not supported here",
-        hint="name an SSH or OpenPGP key with --key, or let --new-key make an SSH key for this",
+        hint="name an SSH or OpenPGP key with --key",
     )
 
 

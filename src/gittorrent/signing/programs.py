@@ -20,16 +20,14 @@ from gittorrent.errors import LocalError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NEW_KEY_HINT = (
-    "name a key with --key (a file, or an OpenPGP fingerprint), set git's user.signingKey, "
-    "or let --new-key make an SSH key for this"
-)
+KEY_HINT = "name a key with --key (a file, or an OpenPGP fingerprint), or set git's user.signingKey"
+"""What to do where no key is found; a command that may make one goes on in the same sentence."""
 
 
 class NoSigningKey(LocalError):
     """No key to sign with is configured, or the one that is cannot be found or used."""
 
-    def __init__(self, message: str, *, hint: str = NEW_KEY_HINT) -> None:
+    def __init__(self, message: str, *, hint: str = KEY_HINT) -> None:
         super().__init__(message, hint=hint)
 
 

@@ -22,6 +22,7 @@ from gittorrent.durable import temporary_directory
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.permissions import is_read_only
+from gittorrent.store.home import Home
 from gittorrent.store.opening import cannot_use, copied_as_it_lies, open_database, transaction
 from gittorrent.swarm.fair_shares import fair_shares
 from gittorrent.wire.limits import MAX_VALID_SECONDS
@@ -169,6 +170,11 @@ class Database:
                 path = copied_as_it_lies(path, folder)
             self._db, self._reader = open_database(path, busy_seconds)
             self._temporary = opened.pop_all()
+
+    @property
+    def home(self) -> Home:
+        """The home that it is the database of."""
+        return Home(self._path.parent)
 
     def close(self) -> None:
         """Close it; what another thread still waits for in it ends with the process."""

@@ -36,9 +36,9 @@ from gittorrent.push.upstream_refs import Selection
 from gittorrent.repository.carried import ORIGIN, Carried
 from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publish import Publisher
+from gittorrent.repository.recorded_key import recorded_signer
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.repository.upstream_intake import UpstreamIntake
-from gittorrent.signing.keys import resolve_signer
 from gittorrent.store.database import CarriedRow
 from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from gittorrent.store.signing_time import SigningTime
@@ -242,7 +242,7 @@ class Tracking:
                 hint="what is pushed there first is found at the next look",
             )
         carried = await stoppable(self._repository, found)
-        signer = resolve_signer(self._track.key, read_config(carried.layout.git_dir))
+        signer = recorded_signer(self._track.key, read_config(carried.layout.git_dir))
         log = await stoppable(carried.peek)
         if log.head is not None:
             await self._hear_mirrors(carried)

@@ -1,0 +1,34 @@
+"""The key that a repository or the node's database records, by where it was when that was written.
+
+Keys that this program made lie in the node's home, which people move: to another disk, to another
+machine, or because their own name changed. What is recorded is a path of before then, and the key
+lies in the home that is. Rules: only where nothing is at the recorded place; whose key it is the
+caller compares with the policy, as always. Must not know what is signed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gittorrent.signing.keys import resolve_signer
+from gittorrent.store.home import named_home
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gittorrent.signing.keys import Signer
+
+
+def recorded_signer(spec: str | None, config: Mapping[str, str]) -> Signer:
+    """Find a key that was recorded; the arguments and errors are those of `resolve_signer`."""
+    return resolve_signer(spec and _present_place(spec), config)
+
+
+def _present_place(spec: str) -> str:
+    path, keys = Path(spec), named_home().keys
+    if path.is_absolute() and path.parent.name == keys.name and not path.exists():
+        moved = keys / path.name
+        if moved.exists():
+            return str(moved)
+    return spec

@@ -14,17 +14,20 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gittorrent.durable import temporary_directory
 from gittorrent.errors import TrustError
-from gittorrent.signing.plain import PlainSigner, make_plain_key, plain_signer
 from gittorrent.signing.programs import NoSigningKey, SigningFailed, complaint, run
 from gittorrent.trust.errors import BadKey
 from gittorrent.trust.keys import KeyKind, KeyRef
 from gittorrent.trust.signature import Signature, detect, verify
 from gittorrent.trust.sshkey import parse_key_line
+
+if TYPE_CHECKING:
+    from gittorrent.signing.plain import PlainSigner
 
 SSH_KEYGEN = "ssh-keygen"
 
@@ -125,6 +128,8 @@ def file_signer(path: Path, program: str = SSH_KEYGEN) -> SshSigner | PlainSigne
     if not path.is_file():
         raise NoSigningKey(f"there is no key file {path}")
     if shutil.which(SSH_KEYGEN) is None:
+        from gittorrent.signing.plain import plain_signer  # slow to import, and few have no OpenSSH
+
         return plain_signer(path)
     # Asking for the fingerprint needs no passphrase, not even for an encrypted private key.
     done = run([SSH_KEYGEN, "-l", "-E", "sha256", "-f", str(path)])
@@ -155,6 +160,8 @@ def make_ssh_key(path: Path, comment: str) -> SshSigner | PlainSigner:
     except OSError as error:
         raise NoSigningKey(f"cannot make {path.parent}: {error.strerror}") from error
     if shutil.which(SSH_KEYGEN) is None:
+        from gittorrent.signing.plain import make_plain_key, plain_signer
+
         make_plain_key(path, comment)
         return plain_signer(path)
     command = [SSH_KEYGEN, "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]

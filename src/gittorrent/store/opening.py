@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import locked_directory
@@ -21,7 +21,8 @@ from gittorrent.permissions import PermissionDeniedError, denied_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
 
 MAX_PATH = 500
 """Bytes of the database's path: SQLite takes 512, with what it adds for its journals."""
@@ -60,11 +61,7 @@ def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _migrate(path: Path, database: sqlite3.Connection) -> None:
-    folder = resources.files("gittorrent.store") / "migrations"
-    scripts = sorted(
-        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")),
-        key=lambda entry: entry.name,
-    )
+    scripts = sorted(_MIGRATIONS.glob("*.sql"))
     with transaction(database):
         (done,) = database.execute("PRAGMA user_version").fetchone()
         if done > len(scripts):

@@ -3,11 +3,14 @@
 Tracked, in the clone, are the refs that were copied, with their values. So refs are compared as
 those of an origin and its log are (`gittorrent.push.origin_refs`): what changed in the clone goes
 to the copy, deletions too; what others changed in the copy, or the copy took over, stays there;
-what changed in both is refused unless one value contains the other.
+what changed in both is refused unless one value contains the other, or the clone's branch once was
+what the copy has, as after ``git push`` to the copy and ``git commit --amend``.
 """
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,7 +22,7 @@ from gittorrent.git.packs import copy_refs_from
 from gittorrent.git.refs import apply_changes, read_refs
 from gittorrent.git.runner import Git
 from gittorrent.ids import Oid, RefName
-from gittorrent.push.origin_refs import compare, questions
+from gittorrent.push.origin_refs import Trouble, compare, questions
 from gittorrent.repository.layout import Layout
 from gittorrent.trust.refpattern import is_reserved
 
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from gittorrent.git.repository import FoundRepository
     from gittorrent.ids import Refs
-    from gittorrent.push.origin_refs import Parted
+    from gittorrent.push.origin_refs import Comparison, Parted
 
 MAX_NAMED = 5
 """Refs that a message names: enough to see whose they are, and to fetch them by one command."""
@@ -82,14 +85,20 @@ def copy_refs(clone: FoundRepository, copy: Git, patterns: Sequence[str]) -> Cop
     layout = Layout(clone.git_dir)
     own, there = _selected(Git(clone.git_dir), patterns), _selected(copy, patterns)
     before = _copied(layout)
-    past = _CopiedBefore(before or {})
-    pairs = questions(own, there, past)
     ancestries = [Ancestry(git) for git in (Git(clone.git_dir), copy)]
-    for ancestry in ancestries:
-        ancestry.prepare(pairs)
-    found = compare(
-        own, there, past, lambda outer, inner: any(a.contains(outer, inner) for a in ancestries)
-    )
+
+    def compared(before: Refs) -> Comparison:
+        past = _CopiedBefore(before)
+        for ancestry in ancestries:
+            ancestry.prepare(questions(own, there, past))
+        return compare(own, there, past, contains)
+
+    def contains(outer: Oid, inner: Oid) -> bool:
+        return any(bool(ancestry.contains(outer, inner)) for ancestry in ancestries)
+
+    found = compared(before or {})
+    if found.parted and (had := _had_here(Git(clone.git_dir), found.parted)):
+        found = compared({**(before or {}), **had})
     _require_together(clone, copy, found.parted)
     gone = [(line.ref, line.old, None) for line in found.publish if line.new is None]
     apply_changes(copy, gone, clone.object_format)
@@ -106,9 +115,27 @@ def name_few(refs: Iterable[RefName]) -> str:
     return " ".join(names[:MAX_NAMED]) + (" and others" if len(names) > MAX_NAMED else "")
 
 
+def _had_here(git: Git, parted: Iterable[Parted]) -> dict[RefName, Oid]:
+    """Return the values in the copy that branches of the clone had, and have moved on from.
+
+    As for ``git push --force-if-includes`` the reflog tells: who moved a branch away from a value
+    has seen it, and what was only fetched from others does not count.
+    """
+    had = {}
+    for each in parted:
+        if each.here is None or each.elsewhere is None:
+            continue
+        said = git.attempt("rev-list", "--walk-reflogs", os.fsdecode(each.ref), "--")
+        if each.elsewhere.encode("ascii") in said.stdout.split():
+            had[each.ref] = each.elsewhere
+    return had
+
+
 def _require_together(clone: FoundRepository, copy: Git, parted: Sequence[Parted]) -> None:
     if not parted:
         return
+    if all(each.trouble is Trouble.DIRECTORY for each in parted):
+        raise _beside_each_other(clone, copy, parted)
     names = [each.ref for each in parted]
     there = [each.ref for each in parted if each.elsewhere is not None]
     words = [name.decode(errors="backslashreplace") for name in there[:MAX_NAMED]]
@@ -118,6 +145,20 @@ def _require_together(clone: FoundRepository, copy: Git, parted: Sequence[Parted
         f"{copy.directory} has what was pushed there from elsewhere, and {work} has something else"
         f" since: {name_few(names)}",
         hint=f"{fetch if there else ''}merge what is there, and publish again",
+    )
+
+
+def _beside_each_other(
+    clone: FoundRepository, copy: Git, parted: Iterable[Parted]
+) -> PartedCopyError:
+    """Say which refs have names that no repository can have together."""
+    made = name_few(each.ref for each in parted if each.here is not None)
+    there = [each.ref for each in parted if each.here is None]
+    words = [name.decode(errors="backslashreplace") for name in there[:MAX_NAMED]]
+    push = ["git", "-C", str(clone.place), "push", str(copy.directory), "--delete", *words]
+    return PartedCopyError(
+        f"{made} cannot be beside what only {copy.directory} has: {name_few(there)}",
+        hint=f"delete that with '{shlex.join(push)}', or choose other names",
     )
 
 

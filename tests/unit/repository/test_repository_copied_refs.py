@@ -108,6 +108,51 @@ def test_what_changed_in_both_is_refused(tmp_path: Path) -> None:
     assert gitcmd.refs(copy.directory) == gitcmd.refs(clone.git_dir)
 
 
+def test_what_the_clone_pushed_itself_may_be_rewritten(tmp_path: Path) -> None:
+    """Its reflog tells that it had what the copy has; what it only fetched is others'."""
+    clone = builder(tmp_path / "clone.git")
+    gitcmd.git(clone.git_dir, "config", "core.logAllRefUpdates", "true")
+    grow(clone, 1)
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    copy_refs(found, copy, PATTERNS)
+    gitcmd.git(clone.git_dir, "branch", "a")
+    grow(clone, 1)
+    for name in ("main", "a"):
+        gitcmd.git(clone.git_dir, "push", "-q", str(copy.directory), name)
+    amended = gitcmd.text(clone.git_dir, "commit-tree", "main^{tree}", "-m", "amended", "-p", "a")
+    for name in ("main", "a"):
+        gitcmd.git(clone.git_dir, "update-ref", f"refs/heads/{name}", amended)
+    assert copy_refs(found, copy, PATTERNS) == Copied((), ())
+    assert gitcmd.refs(copy.directory) == {MAIN: amended, A: amended}
+    elsewhere = Builder(tmp_path / "other.git", "sha1")
+    gitcmd.git(tmp_path, "clone", "-q", "--bare", str(copy.directory), "other.git")
+    grow(elsewhere, 1)
+    gitcmd.git(elsewhere.git_dir, "push", "-q", str(copy.directory), "main")
+    gitcmd.git(clone.git_dir, "fetch", "-q", str(copy.directory), "main:refs/remotes/copy/main")
+    gitcmd.git(clone.git_dir, "update-ref", "refs/heads/main", "main~1")
+    with pytest.raises(PartedCopyError, match=r"refs/heads/main$"):
+        copy_refs(found, copy, PATTERNS)
+
+
+def test_names_that_cannot_be_together_are_told_apart(tmp_path: Path) -> None:
+    """As after a push of a branch that was renamed since: there is nothing to merge."""
+    clone = builder(tmp_path / "clone.git")
+    grow(clone, 1)
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    copy_refs(found, copy, PATTERNS)
+    gitcmd.git(clone.git_dir, "branch", "a")
+    gitcmd.git(clone.git_dir, "push", "-q", str(copy.directory), "a")
+    gitcmd.git(clone.git_dir, "branch", "-m", "a", "a/b")
+    with pytest.raises(PartedCopyError, match=r"refs/heads/a/b cannot be beside") as caught:
+        copy_refs(found, copy, PATTERNS)
+    assert f"push {copy.directory} --delete refs/heads/a'" in caught.value.hint
+    gitcmd.git(clone.git_dir, "push", "-q", str(copy.directory), "--delete", "refs/heads/a")
+    copy_refs(found, copy, PATTERNS)
+    assert gitcmd.refs(copy.directory) == gitcmd.refs(clone.git_dir)
+
+
 def test_what_was_copied_may_have_been_pruned_since(tmp_path: Path) -> None:
     clone = builder(tmp_path / "clone.git")
     grow(clone, 2)

@@ -53,6 +53,40 @@ def test_shallow(
     gitcmd.git(clone, "fsck", "--strict")
 
 
+@pytest.mark.parametrize("git", GITS)
+@pytest.mark.parametrize("way", ["git", "http"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--tags",),
+        ("--prune", "--tags", "--force"),
+        ("origin", "old"),
+        ("origin", "+refs/tags/light:refs/tags/light"),
+    ],
+    ids=["tags", "prune", "branch", "tag"],
+)
+def test_all_of_the_history_comes_whatever_is_named(
+    project_node: Served,
+    project: Carried,
+    tmp_path: Path,
+    git: str,
+    way: str,
+    words: tuple[str, ...],
+) -> None:
+    """Git asks for what is new alone, and the mirror makes all that was cut off whole."""
+    user = somebody(tmp_path / "user", git)
+    user.git("clone", "--depth", "1", places(project_node)[way], "c").ok()
+    clone = user.root / "c"
+    user.git("fetch", "--depth", "1", "origin", "topic/one", cwd=clone).ok()
+    gitcmd.git(clone, "update-ref", "refs/heads/topic", "FETCH_HEAD")
+    user.git("fetch", "--unshallow", *words, cwd=clone).ok()
+    assert not (clone / ".git" / "shallow").exists()
+    for branch in ("main", "topic"):
+        published = {"main": "main", "topic": "topic/one"}[branch]
+        assert count(clone, branch) == count(project.layout.git_dir, published)
+    gitcmd.git(clone, "fsck", "--strict")
+
+
 @pytest.mark.parametrize("way", ["git", "http"])
 def test_other_bounds(project_node: Served, project: Carried, person: Person, way: str) -> None:
     url = places(project_node)[way]

@@ -109,9 +109,12 @@ class Quarantine:
         for want, found in zip(wants, present, strict=True):
             if found is None:
                 raise IncompleteSourceError(f"it did not send {want}")
-        wants = [*wants, *self._tags_that_came(welcome)]
+        uncut = self._cut_off_no_more()
+        wants = [*wants, *self._tags_that_came(welcome), *uncut]
         # Where the boundary moves, what comes lies behind what the refs reach.
-        skips_known = self._borrows and not options.moves_boundary and not options.has("refetch")
+        skips_known = self._borrows and not (
+            uncut or options.moves_boundary or options.has("refetch")
+        )
         count = self._required(wants, options, skips_known).count()
         if count is None:
             raise IncompleteSourceError("it sent less than what was asked for needs")
@@ -172,6 +175,15 @@ class Quarantine:
 
     def _packs(self) -> list[Path]:
         return sorted((self.staging.directory / "objects" / "pack").glob("pack-*.pack"))
+
+    def _cut_off_no_more(self) -> list[Oid]:
+        """Return commits whose parents have to be here from now on.
+
+        A mirror that is asked for all of history makes all of a clone's boundary whole, whichever
+        refs are wanted, and git names those alone that are new.
+        """
+        left = self._extent.shallow - _read_shallow(self.staging.directory)
+        return [Oid(oid) for oid in sorted(left)]
 
     def _tags_that_came(self, welcome: Collection[Oid]) -> list[Oid]:
         """Return the annotated tags among some ids that this fetch brought."""

@@ -273,6 +273,32 @@ def test_a_boundary_goes_as_far_as_it_was_asked_to(
             apart.check([tip_of(source)], options)
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_what_is_cut_off_no_more_has_to_be_whole(
+    source: Builder, layout: Layout, is_whole: bool
+) -> None:
+    """Whichever refs are wanted: a mirror says of all of the boundary that it is gone."""
+    grow(source, 3, branch="other", name="g")
+    shallow_already(source, layout, 1)
+    before, main = held(layout), set(names_of(source, "refs/heads/main"))
+    other = tip_of(source, "refs/heads/other")
+    options = FetchOptions(settings={"depth": [str(INFINITE_DEPTH)]})
+    with opened(layout, source) as apart:
+        behind = (
+            main - before if is_whole else main - before - {tip_of(source, "refs/heads/main~3")}
+        )
+        put(apart, source, [*names_of(source, "refs/heads/other"), *behind])
+        (apart.staging.directory / "shallow").unlink()
+        if not is_whole:
+            with pytest.raises(IncompleteSourceError, match="less than"):
+                apart.check([other], options)
+            return
+        apart.check([other], options)
+        apart.install()
+    assert extent_of(layout.git_dir) == Extent()
+    assert held(layout) == main | set(names_of(source, "refs/heads/other"))
+
+
 def test_nothing_is_cut_off_where_nothing_was(source: Builder, layout: Layout) -> None:
     """Who has all of it and asks for more of it is not left with less."""
     main = "refs/heads/main"

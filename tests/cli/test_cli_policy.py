@@ -207,12 +207,33 @@ def test_mistakes_are_told_in_words(owner: Person, project: Path, keys: Path) ->
         ([keys / "alice.pub", keys / "bob.pub", "--keeper"], 2, "one keeper"),
         ([keys / "alice.pub", "refs/heads/x", "--quorum", "2"], 2, "needs 2 of 1"),
         (["--threshold", "2"], 2, "does not suit 1 root"),
-        (["--mirror", "ext::sh"], 2, "not a mirror URL"),
+        (["--mirror", "ext::sh"], 2, "is no gittorrent URL"),
+        (["--mirror", "https://me:word@m.example.org/r.git"], 2, "https://...@m.example.org/r.git"),
+        (["--mirror", f"gittorrent://{'a' * 52}@m.example.org/r.git"], 2, "another repository"),
+        (["--mirror", "git://m.example.org"], 2, "names no repository"),
+        (["--mirror", ""], 2, "'' is no gittorrent URL"),
         ([keys / "alice.pub", BRANCHES, "--key", keys / "bob"], 2, "is not a root"),
     ):
         owner.gittorrent("policy", "add", *words, "-r", project).failed(status, says)
     assert shown(owner, project)["version"] == 1
     assert shown(owner, project)["draft"] is None
+
+
+def test_a_mirror_is_named_in_any_form(owner: Person, project: Path) -> None:
+    repository = shown(owner, project)["repository_id"]
+    typed = (
+        f"gittorrent://{repository}@M.example.org/r.git",
+        "gittorrent::https://m.example.org/r",
+    )
+    policy(owner, project, "add", *(word for url in typed for word in ("--mirror", url)))
+    urls = ["git://m.example.org/r.git", "https://m.example.org/r"]
+    assert shown(owner, project)["mirrors"] == urls
+    again = owner.gittorrent("policy", "add", "--mirror", urls[0] + "/", "-r", project).ok()
+    assert "nothing to change" in again.out
+    policy(owner, project, "remove", "--mirror", "gittorrent://m.example.org/r.git")
+    assert shown(owner, project)["mirrors"] == urls[1:]
+    gone = ("policy", "remove", "--mirror", urls[0], "-r", project)
+    owner.gittorrent(*gone).failed(2, f"does not name the mirror '{urls[0]}'")
 
 
 # -- several roots

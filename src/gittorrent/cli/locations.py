@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.git.remotes import url_of
 from gittorrent.store.home import open_home
 from gittorrent.transfer.location import LocationError, parse_location
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gittorrent.ids import RepositoryId
     from gittorrent.transfer.location import Location
 
 
@@ -24,7 +28,44 @@ def typed_location(text: str) -> Location:
     try:
         return parse_location(text)
     except LocationError:
+        if not text:  # of which git says what is no help
+            raise
         expanded = url_of(open_home().root, text)
         if expanded == text:
             raise
         return parse_location(expanded)
+
+
+def typed_mirror(text: str, repository: RepositoryId) -> str:
+    """Return the URL of a mirror as a policy, which everybody reads, is to name it.
+
+    Args:
+        text: what the user typed.
+        repository: that it is a mirror of.
+
+    Raises:
+        LocationError: it leads nowhere, or has a password in it.
+        UsageError: it is another repository's, or leads to no host.
+        GitError: git could not be asked.
+    """
+    location = typed_location(text)
+    if location.expected not in (None, repository):
+        raise UsageError(
+            f"{location.full_url} is of another repository: this one is {repository}",
+            hint="leave the id out, if the mirror has this one there",
+        )
+    return location.require_endpoint().url
+
+
+def find_mirror(text: str, named: Iterable[str]) -> str:
+    """Return the URL in a policy that a user means, in whatever form it is there; else the text."""
+    urls = list(named)
+    place = None if text in urls else _place(text)
+    return next((url for url in urls if place is not None and _place(url) == place), text)
+
+
+def _place(text: str) -> str | None:
+    try:
+        return typed_location(text).require_endpoint().url
+    except GitTorrentError:
+        return None

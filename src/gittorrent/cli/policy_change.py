@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from gittorrent.cli.locations import find_mirror, typed_mirror
 from gittorrent.cli.news import offline_option
 from gittorrent.cli.output import json_option
 from gittorrent.cli.policy_place import (
@@ -152,7 +153,9 @@ def add(
             raise UsageError("--from says where a new keeper goes on: give --keeper, too")
         if keeper:
             draft = go_on_from(draft, place.log, checkpoint)
-        draft = edit.add_mirrors(draft, mirrors)
+        draft = edit.add_mirrors(
+            draft, [typed_mirror(url, place.log.repository) for url in mirrors]
+        )
         if threshold is not None:
             draft = edit.set_threshold(draft, threshold)
         if fresh_within is not None:
@@ -287,7 +290,8 @@ def remove(
             changed = edit.remove_keys(changed, keys, patterns)
         elif patterns:
             raise UsageError("say whose right that is: name a key, --quorum or --web-of-trust")
-        changed = edit.remove_mirrors(changed, mirrors)
+        named = changed.policy.mirrors
+        changed = edit.remove_mirrors(changed, [find_mirror(url, named) for url in mirrors])
         if fresh_within:
             changed = edit.set_fresh_within(changed, None)
         if private:

@@ -80,15 +80,20 @@ FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 
 FULL_HINT = "make room and try again; what was there is as it was"
 
+_IN_THE_WAY = frozenset([errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG])
+"""What it says when a path cannot be used for what is there, or for itself."""
+
 _OWN = FULL | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE}
 """What it says when something else is wrong with this machine, and not with the program."""
 
 
 def local_error(error: OSError) -> LocalError | None:
     """Return what to tell a user of a failure of this machine; None if it is not plainly one."""
-    if error.errno not in _OWN:
+    if error.errno not in _OWN | _IN_THE_WAY:
         return None
-    where = f" ({error.filename})" if error.filename else ""
+    # Of a file that is to be moved the name that it was to get says more.
+    name = error.filename2 or error.filename
+    where = f" ({name})" if name else ""
     if error.errno in FULL:
         return NoRoomError(f"{error.strerror}{where}", hint=FULL_HINT)
     hint = "let this program open more: 'ulimit -n', or LimitNOFILE= of its systemd unit"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import shutil
 import socket
@@ -27,6 +28,7 @@ from support.disks import small_disk
 from support.nodes import Served
 from support.ports import free_port
 from support.programs import PATIENCE, Person, wait_until
+from support.running_servers import running
 
 OTHER_ID = "a" * 52
 
@@ -143,15 +145,41 @@ def test_a_web_server_that_asks_who_calls(person: Person) -> None:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Asking) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            url = f"gittorrent::http://127.0.0.1:{server.server_port}/p.git"
-            clone(person, url, 6, "answers 401", "over https alone")
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Asking)
+    with running(server):
+        url = f"gittorrent::http://127.0.0.1:{server.server_port}/p.git"
+        clone(person, url, 6, "answers 401", "over https alone")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "ends", "says"),
+    [
+        (301, {"Location": "https://m.example.org/p.git/mirror-list"}, b"", 6,
+         ["answers 301 and leads to https://m.example.org/p.git/mirror-list",
+          "the URL is gittorrent::https://m.example.org/p.git"]),
+        (302, {"Location": "/login?to=p"}, b"", 6, ["answers 302 and leads to http://127.0.0.1:"]),
+        (200, {"Content-Type": "text/html"}, b"<!DOCTYPE html>\n", 6,
+         ["/p.git/mirror-list is a web page, and no list of mirrors", "want a login first"]),
+        (200, {}, b"nonsense\n", 8, ["/p.git/mirror-list: mirror list without"]),
+        (200, {"Content-Encoding": "gzip"}, gzip.compress(b"repo x\n"), 3,
+         ["in the encoding 'gzip'", "send files as they are"]),
+    ],
+    ids=["moved", "login", "page", "nonsense", "encoded"],
+)  # fmt: skip
+def test_a_web_server_that_is_no_mirror(
+    person: Person, status: int, headers: dict[str, str], body: bytes, ends: int, says: list[str]
+) -> None:
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    with running(server):
+        clone(person, f"gittorrent::http://127.0.0.1:{server.server_port}/p.git", ends, *says)
 
 
 def test_repository_not_carried(project_node: Served, person: Person) -> None:

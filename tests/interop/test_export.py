@@ -16,8 +16,9 @@ import pytest
 from gittorrent.export.inventory import INVENTORY
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
-from support import bulk, dying, gitcmd, nodes
+from support import bulk, dying, gitcmd, lying_web, nodes, web_files
 from support.buckets import CREDENTIALS, BucketServer, bucket_server
+from support.lying_web import Answering, WebLiar
 from support.places import misses
 from support.programs import GITS, Done, Person, somebody, wait_until
 from support.web_servers import nginx_files
@@ -384,6 +385,70 @@ def test_what_cannot_be_done_is_said(
     owner.gittorrent("export", project.layout.git_dir, *words).failed(status, says)
 
 
+@pytest.mark.parametrize(
+    ("there", "status", "says"),
+    [
+        ("www/reels/index", 2, "no export wrote it"),
+        ("www/pushes", 7, "Not a directory"),
+        ("www", 2, "is a file"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(
+    project: Carried, owner: Person, there: str, status: int, says: str
+) -> None:
+    path = owner.root / "place" / there
+    path.parent.mkdir(parents=True)
+    path.write_text("somebody's")
+    before = sorted((owner.root / "place").rglob("*"))
+    owner.gittorrent("export", project.layout.git_dir, "place/www").failed(status, says)
+    assert sorted((owner.root / "place").rglob("*")) == before
+
+
+def test_below_a_file_there_is_no_place(project: Carried, owner: Person) -> None:
+    (owner.root / "file").touch()
+    done = owner.gittorrent("export", project.layout.git_dir, "file/www")
+    done.failed(7, f"Not a directory ({owner.root}/file/www")
+
+
+def test_a_repository_begins_empty(owner: Person, reader: Person, tmp_path: Path) -> None:
+    """Whoever sets everything up before the first commit need not come again."""
+    made = Path(gitcmd.init(tmp_path / "project.git"))
+    owner.gittorrent("publish", made, "--new-key").ok()
+    place = tmp_path / "www" / "project"
+    owner.gittorrent("export", made, place).ok()
+    assert said(owner.gittorrent("export", made, place, "--verify", "--json"))["ok"]
+    with web_files.serving(tmp_path / "www") as base:
+        done = reader.git("clone", f"gittorrent::{base}/project", "copy").ok()
+        assert "cloned an empty repository" in done.err
+        reader.gittorrent("mirror", "--once", f"gittorrent::{base}/project").ok()
+        new = nodes.add_commit(made, "refs/heads/main", "first", b"first\n")
+        owner.gittorrent("publish", made).ok()
+        owner.gittorrent("export", made, place).ok()
+        reader.git("fetch", cwd=reader.root / "copy").ok()
+        reader.gittorrent("mirror", "--once", f"gittorrent::{base}/project").ok()
+    mirror = reader.node / "repositories" / "project.git"
+    assert gitcmd.text(reader.root / "copy", "rev-parse", "origin/main") == new
+    assert gitcmd.text(mirror, "rev-parse", "main") == new
+
+
+def test_a_page_for_all_that_is_missing(
+    project: Carried, owner: Person, reader: Person, tmp_path: Path
+) -> None:
+    """Web servers of applications that run in browsers answer so."""
+
+    def page(answering: Answering, true: bytes) -> None:
+        answering.say(200, true or b"<!doctype html><title>An application</title>")
+
+    owner.gittorrent("export", project.layout.git_dir, tmp_path / "www" / "project").ok()
+    with lying_web.serving(WebLiar(tmp_path / "www", {"*": page})) as web:
+        url = f"gittorrent::{web.url}/project"
+        reader.git("clone", "--mirror", url, "copy").ok()
+        is_whole(reader, "copy", project)
+        for option in ("--depth=1", "--filter=blob:none"):
+            reader.git("clone", option, url, "less").failed(128, "packs nothing on demand")
+        reader.git("clone", f"gittorrent::{web.url}/elsewhere").failed(128, "is a web page")
+
+
 def test_a_bucket_without_credentials(project: Carried, person: Person) -> None:
     pytest.importorskip("obstore")
     nobody = Person(person.root, variables={"AWS_METADATA_ENDPOINT": "http://127.0.0.1:9"})
@@ -393,9 +458,10 @@ def test_a_bucket_without_credentials(project: Carried, person: Person) -> None:
 
 
 def test_a_bucket_that_is_not_there(project: Carried, owner: Person, buckets: BucketServer) -> None:
-    words = ("s3://nowhere/x", "--endpoint", buckets.endpoint)
-    done = owner.gittorrent("export", project.layout.git_dir, *words)
-    done.failed(3, "s3://nowhere/x is not there", "make the bucket first")
+    words = ("export", project.layout.git_dir, "s3://nowhere/x", "--endpoint", buckets.endpoint)
+    for option in ((), ("--dry-run",), ("--verify",)):
+        done = owner.gittorrent(*words, *option)
+        done.failed(3, "s3://nowhere/x is not there", "make the bucket first")
 
 
 def test_a_bucket_without_the_library(project: Carried, owner: Person, tmp_path: Path) -> None:

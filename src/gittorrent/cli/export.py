@@ -18,6 +18,7 @@ from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.export.contents import read_contents
 from gittorrent.export.directory import Directory
 from gittorrent.export.exporting import KEEP_SECONDS, Exporter
+from gittorrent.export.inventory import INVENTORY, MAX_INVENTORY
 from gittorrent.export.verifying import verify_export
 from gittorrent.interruptions import PROCESS
 from gittorrent.printable import paragraph
@@ -156,6 +157,8 @@ def export(
         contents = read()
         _tell(asked, target, contents, exporter.look(contents), dry_run=True)
         return
+    if target.read(INVENTORY, MAX_INVENTORY) is None:
+        exporter.look(read())  # what is refused leaves nothing at a place that is not this one's
     with target.held() as hold:
 
         def export_now() -> None:

@@ -48,6 +48,9 @@ RETRY_SECONDS = 60
 MACHINES_CREDENTIALS = ("/latest/api/token", "/latest/meta-data/")
 """What the library asks Amazon's machines for when it was told no credentials."""
 
+NO_BUCKET = "NoSuchBucket"
+"""What S3 answers to one who lists a bucket that is none; for the library that is no own case."""
+
 PLACE_HINT = "make the bucket first; check --endpoint, the bucket's name and AWS_REGION"
 
 CREDENTIALS_HINT = (
@@ -265,6 +268,8 @@ class Bucket:
                 f"{self.name} is not there: {_first_line(error)}", hint=PLACE_HINT
             ) from error
         except self._errors.BaseError as error:
+            if NO_BUCKET in str(error):
+                raise UnreachableError(f"{self.name} is not there", hint=PLACE_HINT) from error
             if any(path in str(error) for path in MACHINES_CREDENTIALS):
                 raise UsageError(
                     f"there are no credentials for {self.name}", hint=CREDENTIALS_HINT

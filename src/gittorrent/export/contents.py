@@ -119,12 +119,7 @@ def read_contents(
             hint="export a mirror of it, which 'gittorrent mirror' makes",
         )
     way = content.chain()
-    if not way:
-        raise NothingToExportError(
-            f"no reel of {info.name} leads to a checkpoint from the beginning",
-            hint="the origin makes one when it publishes, and mirrors take it from there",
-        )
-    end = way[-1].manifest.end
+    end = way[-1].manifest.end if way else _end_of_nothing(content)
     records = content.records()
     numbers = {record.id: record.number for record in records if record.is_in_chain}
     shown = exported_records(records, end)
@@ -146,6 +141,21 @@ def read_contents(
     files = dict(joined(_pushes(content, [*entries, *short]), _reels(reels), _bundles(made, way)))
     waiting = max(numbers.values()) - numbers[end]
     return Contents(info.repository_id, end, numbers[end], waiting, numbers, files, heads)
+
+
+def _end_of_nothing(content: RepositoryContent) -> PushId:
+    """Return the newest checkpoint of a repository without refs, to which no reel need lead.
+
+    Raises:
+        NothingToExportError: it has some.
+    """
+    log, name = content.carried.log(), content.carried.info.name
+    if log.head is None or log.refs_at(log.head):
+        raise NothingToExportError(
+            f"no reel of {name} leads to a checkpoint from the beginning",
+            hint="the origin makes one when it publishes, and mirrors take it from there",
+        )
+    return log.head
 
 
 def bundle_name(bundle: Bundle) -> str:

@@ -42,8 +42,14 @@ _OF_OBJECTS = (
 )
 """What git says (in the C locale) when it does not find an object that it needs."""
 
-NO_GIT_THERE = ("' not found", "returned error: 403")
-"""What git says of a web server that has files and no git; buckets say 403 of what they lack."""
+NO_GIT_THERE = (
+    "' not found",
+    "returned error: 403",
+    "dumb http transport",
+    "Unable to find",
+)
+"""What git says of a web server that has files and no git: buckets answer 403 to what they lack,
+others a page, which git takes for a server of its files."""
 
 FILES_HINT = (
     "a mirror that is files alone packs nothing on demand: leave --depth and --filter out, or"

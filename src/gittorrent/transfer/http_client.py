@@ -156,6 +156,7 @@ class HttpClient:
 
         Raises:
             LoginWantedError: the server wants to know who asks.
+            NotThereError: it answers in an encoding, of which ranges and digests are others.
         """
         async with self._session.get(
             self.url_of(name),
@@ -164,6 +165,13 @@ class HttpClient:
             proxy=self._proxy or None,
         ) as answer:
             self._judge(name, answer.status)
+            encoding = answer.headers.get("Content-Encoding", "identity")
+            if encoding.strip().lower() not in ("", "identity"):
+                raise NotThereError(
+                    f"{self.url_of(name)} answers in the encoding {encoding[:40]!r}, which was not"
+                    " asked for",
+                    hint="whoever runs that web server has to let it send files as they are",
+                )
             yield answer
 
     def _with_login(self, headers: dict[str, str] | None) -> dict[str, str]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import aiohttp
 from msgspec.structs import replace
@@ -31,7 +32,7 @@ from gittorrent.transfer.http_log import fetch_log
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
 from gittorrent.transfer.static_files import MAX_INDEX_BYTES
-from gittorrent.wire.limits import MAX_LIST_BYTES
+from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_URL
 from gittorrent.wire.messages import HaveBundle, Try, parse_message
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
 from gittorrent.wire.urls import AddressClass
@@ -298,11 +299,33 @@ async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
                     f"{url} answers {answer.status}: it wants to know who asks",
                     hint="a name and a password go over https alone, to a server that you named",
                 )
+            if "Location" in answer.headers and 300 <= answer.status < 400:
+                raise _moved(url, answer)
             if answer.status != 200:
                 raise NotAMirrorError(f"{url} answers {answer.status}")
-            return parse_text(await _read_list(answer))
+            data = await _read_list(answer)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _unreachable(endpoint, error) from error
+    try:
+        return parse_text(data)
+    except ProtocolError as error:
+        if data.lstrip().startswith(b"<"):
+            raise NotAMirrorError(
+                f"{url} is a web page, and no list of mirrors",
+                hint="check the path; networks that want a login first answer so, too",
+            ) from error
+        raise ProtocolError(f"{url}: {error}") from error
+
+
+def _moved(url: str, answer: aiohttp.ClientResponse) -> NotAMirrorError:
+    """Say where a redirect leads, which is not followed: whom to ask is the user's choice."""
+    target = urljoin(url, answer.headers["Location"])[:MAX_URL]
+    base = target.removesuffix("/mirror-list")
+    is_mirror = base != target and target.startswith(("http://", "https://"))
+    return NotAMirrorError(
+        f"{url} answers {answer.status} and leads to {target}",
+        hint=f"if that is where you want to go, the URL is gittorrent::{base}" if is_mirror else "",
+    )
 
 
 def _unreachable(endpoint: Endpoint, error: BaseException) -> CannotConnectError:

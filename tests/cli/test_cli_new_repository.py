@@ -94,6 +94,8 @@ def test_a_clone_whose_bare_copy_is_gone(owner: Person, origin: Path) -> None:
         assert (found, url) == (str(moved), str(moved))
     shutil.rmtree(moved)
     assert publish(owner, work, "--new-repository") != first
+    # What the lost one had was noted as copied, and is not in the new one for that.
+    assert gitcmd.refs(moved)[b"refs/heads/main"] == gitcmd.text(work, "rev-parse", "main")
 
 
 def test_a_clone_whose_bare_copy_lost_its_log(owner: Person, origin: Path) -> None:
@@ -159,3 +161,41 @@ def test_commits_of_a_repository_that_is_mirrored_here(
     someone.git("init", "-q", "apart").ok()
     someone.git(*commit, cwd=someone.root / "apart").ok()
     assert publish(someone, someone.root / "apart") != first
+
+
+def test_a_clone_is_published_as_another_repository_beside(owner: Person, origin: Path) -> None:
+    """A fork, or what is to be private from now on: nothing becomes of the former one."""
+    work = owner.root / "work"
+    owner.git("clone", "-q", origin, work).ok()
+    first = publish(owner, work)
+    former = owner.node / "repositories" / "work.git"
+    before = gitcmd.refs(former)
+    for words in ([], ["--private"]):
+        done = owner.gittorrent("publish", work, "--new-repository", *words)
+        done.failed(2, "is published already", "--name NAME")
+    owner.gittorrent("publish", work, "--private").failed(2, "is public", "--name NAME")
+    words = ["--new-repository", "--private", "--name", "apart"]
+    second = publish(owner, work, *words)
+    assert second != first
+    said = json.loads(owner.gittorrent("status", "--json").ok().out)["repositories"]
+    assert {row["name"]: row["repository_id"] for row in said} == {"apart": second, "work": first}
+    apart = owner.node / "repositories" / "apart.git"
+    assert gitcmd.refs(apart)[b"refs/heads/main"] == gitcmd.text(work, "rev-parse", "main")
+    owner.git("branch", "topic", cwd=work).ok()
+    assert publish(owner, work) == second
+    shown = owner.git("remote", "get-url", "gittorrent", cwd=work).ok()
+    assert shown.out == f"{apart}\n"
+    assert gitcmd.refs(former) == before
+    assert b"refs/heads/topic" in gitcmd.refs(apart)
+
+
+def test_what_is_published_in_place_is_cloned_for_another(owner: Person, origin: Path) -> None:
+    first = publish(owner, origin)
+    done = owner.gittorrent("publish", origin, "--new-repository", "--name", "fork")
+    done.failed(2, "is published already", f"git clone --bare {origin}")
+    assert publish(owner, origin) == first
+    copy = owner.root / "fork.git"
+    owner.git("clone", "-q", "--bare", origin, copy).ok()
+    assert publish(owner, copy, "--new-repository", "--name", "fork") != first
+    said = json.loads(owner.gittorrent("status", "--json").ok().out)["repositories"]
+    assert [row["name"] for row in said] == ["fork", "project"]

@@ -86,13 +86,19 @@ def record_repository(git_dir: Path, repository: RepositoryId) -> None:
     Git(git_dir).run("config", "--local", REPOSITORY_KEY, repository)
 
 
-def add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], None]) -> None:
+def add_remote(
+    found: FoundRepository,
+    carried: Carried,
+    say: Callable[[str], None],
+    former: Path | None = None,
+) -> None:
     """Let the clone push to its bare copy by name.
 
     Args:
         found: the clone.
         carried: the bare copy.
         say: told what was done.
+        former: the copy that it was published through before; None if it was not.
     """
     git = Git(found.git_dir)
     path = str(carried.layout.git_dir)
@@ -100,9 +106,10 @@ def add_remote(found: FoundRepository, carried: Carried, say: Callable[[str], No
     if url is None:
         git.run("remote", "add", _REMOTE, path)
         say(f"added the remote 'gittorrent' for {path}")
-    elif url != path and url.startswith("/") and not Path(url).exists():
+    elif url != path and url.startswith("/") and (url == str(former) or not Path(url).exists()):
         git.run("remote", "set-url", _REMOTE, path)
-        say(f"the remote 'gittorrent' leads to {path} now; {url} is gone")
+        became = "stays as it was published" if Path(url).exists() else "is gone"
+        say(f"the remote 'gittorrent' leads to {path} now; {url} {became}")
 
 
 def _url_of_copy(git: Git) -> str | None:

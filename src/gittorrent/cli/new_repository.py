@@ -104,6 +104,39 @@ def require_new(found: FoundRepository, database: Database) -> None:
     )
 
 
+def has_log(place: Path, object_format: ObjectFormat) -> bool:
+    """Tell whether a repository is published from a git directory."""
+    carried = Carried(place, object_format)
+    return carried.is_carried and bool(carried.log_store.ids())
+
+
+def require_another(found: FoundRepository, name: str | None) -> None:
+    """Make sure that another repository can be made of what is published already.
+
+    It needs a directory of its own for its log, and a name of its own.
+
+    Args:
+        found: what is published, in place or through a bare copy.
+        name: the one that the user chose.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if found.is_bare:
+        clone = f"'git clone --bare {found.git_dir} NEW_PLACE'"
+        raise UsageError(
+            f"{found.git_dir} is published already, and has one repository's log",
+            hint=f"without --new-repository what changed is published; to make another one, run"
+            f" {clone} and publish that with --new-repository --name NAME",
+        )
+    if name is None:
+        raise UsageError(
+            f"{found.place} is published already, through {recorded_copy(found.git_dir)}",
+            hint="without --new-repository what changed is published; another one needs a name of"
+            " its own: --new-repository --name NAME",
+        )
+
+
 def find_relation(found: FoundRepository, database: Database) -> Relation | None:
     """Return which repository this belongs to, if it was not published yet; None if to none.
 
@@ -115,7 +148,7 @@ def find_relation(found: FoundRepository, database: Database) -> Relation | None
     published_at = copy or found.git_dir
     published = Carried(published_at, found.object_format)
     is_there = found.is_bare or (copy is not None and copy.is_dir())
-    if is_there and published.is_carried and published.log_store.ids():
+    if is_there and has_log(published_at, found.object_format):
         return None
     rows = database.carried()
     kept = published if is_there and not found.is_bare else None

@@ -15,7 +15,7 @@ from gittorrent.cli.bare_copy import (
     record_repository,
     recorded_copy,
 )
-from gittorrent.cli.new_repository import require_new
+from gittorrent.cli.new_repository import has_log, require_another, require_new
 from gittorrent.cli.news import offline_option, take_news
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
 from gittorrent.cli.published import published_json, require_together, show_published
@@ -35,6 +35,7 @@ from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
 from gittorrent.repository.copied_refs import copy_refs, name_few
+from gittorrent.repository.layout import Layout
 from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publish import Publisher, require_own
 from gittorrent.repository.readers_file import close_to_others, is_private_here
@@ -126,12 +127,15 @@ def publish(
             require_complete(Git(found.git_dir))
         if not found.is_bare:
             find_moved_copy(found.git_dir, database, say)
-        if not new_repository:
-            require_new(found, database)
         if found.is_bare:
             require_own(Carried(found.git_dir, found.object_format))
+        former = recorded = None if found.is_bare else recorded_copy(found.git_dir)
+        if not new_repository:
+            require_new(found, database)
+        elif has_log(recorded or found.git_dir, found.object_format):
+            require_another(found, name)
+            recorded = None
         config = read_config(found.git_dir)
-        recorded = None if found.is_bare else recorded_copy(found.git_dir)
         carried = _to_publish(found, recorded, home, database, name)
         # Without a key nothing is published for the first time, and so nothing is made for it.
         first = None
@@ -169,7 +173,7 @@ def publish(
         database.saw_head(done.repository_id, done.push_id, done.number, int(time.time()))
         if not found.is_bare:
             record_repository(found.git_dir, done.repository_id)
-            add_remote(found, carried, say)
+            add_remote(found, carried, say, former)
     finally:
         database.close()
     served = served_at(home, done.name, done.repository_id, is_private=is_hidden)
@@ -217,6 +221,8 @@ def _bring_up_to_date(
     """Give the bare copy what the clone has; make it, and note it in the clone, the first time."""
     path = carried.layout.git_dir
     is_new = not path.is_dir()
+    if is_new or not is_recorded:
+        Layout(found.git_dir).copied_refs.unlink(missing_ok=True)  # they are in another copy
     # Harmless where it is whole, and completes one whose making was cut short.
     create_bare(path, found.object_format)
     if not is_recorded:

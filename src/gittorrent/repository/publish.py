@@ -133,7 +133,8 @@ def _require_access(log: VerifiedLog, *, private: bool) -> None:
         raise UsageError(
             f"{log.policy.policy.name} is public, and its mirrors and clones have it",
             hint="'gittorrent policy add --private' lets mirrors give it to strangers no more; to"
-            " publish it apart, under another id: gittorrent publish --new-repository --private",
+            " publish it apart, under another id: gittorrent publish --new-repository --private"
+            " --name NAME",
         )
 
 

@@ -70,6 +70,21 @@ def test_what_git_makes_of_urls(runner: Person, config: Path) -> None:
     assert "no node" in shown["reason"]
 
 
+def test_one_repository_is_led_in_any_form(runner: Person, config: Path) -> None:
+    """Jobs write its name with and without the ending."""
+    done = runner.gittorrent("ci", "setup", "--for", "https://github.com/x/y.git").ok()
+    assert done.out == "git goes to this machine's node for https://github.com/x/y\n"
+    for url in ("https://github.com/x/y", "https://github.com/x/y.git", "https://github.com/x/y/"):
+        said = runner.git("ls-remote", "--get-url", url).ok().out
+        assert said == f"gittorrent::ci+{url}\n"
+    runner.gittorrent("ci", "undo").ok()
+    assert "github.com" not in config.read_text()
+    done = runner.gittorrent("ci", "setup", "--for", "https://github.com/x/y").ok()
+    assert "if it is one repository, write https://github.com/x/y.git" in done.err
+    for plain in ("https://github.com/x/y/", "https://github.com/x", "https://github.com"):
+        assert "one repository" not in runner.gittorrent("ci", "setup", "--for", plain).ok().err
+
+
 def test_a_url_that_cannot_be_led_is_named(runner: Person) -> None:
     said = runner.gittorrent("ci", "setup", "--for", "git@github.com:")
     assert said.status == 2

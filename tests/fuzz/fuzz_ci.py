@@ -43,7 +43,9 @@ def one_input(data: bytes) -> None:
     if any(part in ("", ".", "..") for part in found.url.split("/")[3:]):
         raise AssertionError("a URL leads out of where it seems to be")
     prefix = parse_prefix(found.url)
-    if is_allowed(found.url, [prefix]) or not is_allowed(f"{found.url}/x", [prefix]):
+    if not all(is_allowed(found.url + more, [prefix]) for more in ("", ".git", "/x")):
+        raise AssertionError("a prefix lacks what it names")
+    if any(is_allowed(found.url + more, [prefix]) for more in ("x", "-x", ".gitx")):
         raise AssertionError("a prefix has more or less than what is below it")
 
 

@@ -109,6 +109,14 @@ def test_pushes_go_to_the_server(runner: Person, url: str, upstream: Path) -> No
     assert head(upstream) == head(copy)
 
 
+def test_what_the_node_is_not_asked_for_goes_to_the_server(runner: Person, url: str) -> None:
+    """A path that might be read in two ways is no reason for a job to fail that did not before."""
+    odd = url.replace("/x/project", "//x/project").replace("://", "://me:s3cret@")
+    done = runner.git("clone", "-q", f"gittorrent::ci+{odd}", "copy").ok()
+    shown = url.replace("/x/project", "//x/project")
+    assert f"can be read in more than one way; going to {shown} itself\n" in done.err
+
+
 PROGRAMS = {
     "ci+a/x:y": "git-remote-a/x",
     "ci+ext:/x": "ext:/x",

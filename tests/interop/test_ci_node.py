@@ -198,6 +198,21 @@ def test_status_says_what_the_node_leaves_to_the_server(site: Site) -> None:
     assert not said.err
 
 
+def test_one_repository_is_allowed_by_its_name(site: Site) -> None:
+    name = site.url.removesuffix(".git")
+    site.begin()
+    for allowed in (name, site.url):
+        lines = f'[ci]\nallow = ["{allowed}"]\n'
+        (site.runner.node / "node.toml").write_text(lines)
+        site.runner.gittorrent("reload").ok()
+        for number, url in enumerate((name, site.url, f"{site.url}/")):
+            done = site.runner.git("clone", "-q", url, f"{allowed[-4:]}-{number}").ok()
+            assert GOING not in done.err
+    site.runner.gittorrent("ci", "undo").ok()
+    site.runner.gittorrent("ci", "setup", "--for", site.url).ok()
+    assert "leaves it" not in site.runner.gittorrent("ci", "status").ok().out
+
+
 def test_killed_nodes_leave_what_is_whole(site: Site) -> None:
     site.begin()
     site.clone("before").ok()

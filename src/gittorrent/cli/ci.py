@@ -16,7 +16,7 @@ from gittorrent.git.ci_places import BASE, Setup, place_of, read_setup, set_up
 from gittorrent.git.ci_places import undo as undo_setup
 from gittorrent.store.home import named_home
 from gittorrent.transfer.ci_node import CiNode, NoAnswerError
-from gittorrent.wire.ci_urls import CiUrlError, parse_prefix
+from gittorrent.wire.ci_urls import CiUrlError, parse_beginning, parse_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from gittorrent.store.processes import CiRunner
 
 HELPER = "git-remote-gittorrent"
+
+_OWNERS_SLASHES = 4
+"""Those of ``https://HOST/OWNER/``: what has more may be one repository."""
 
 
 @click.group()
@@ -106,6 +109,9 @@ def setup(
         if not user or not user.isascii() or any(c in user for c in "/:@ ?#"):
             raise CiUrlError(f"--user {user}: not a name that URLs can have")
         beginnings += [f"{scheme}://{user}:" for scheme in sorted(schemes)]
+    if not quiet:
+        for said, prefix in zip(prefixes, beginnings, strict=False):
+            _tell_what_is_below(said, prefix)
     place = place_of(scope, file)
     # Named in any case: jobs have homes of their own.
     named = socket or named_home().ci_socket.absolute()
@@ -195,9 +201,19 @@ def status(scope: str, file: Path | None, as_json: bool) -> None:
 
 def _beginning(text: str) -> str:
     try:
-        return parse_prefix(text)
+        return parse_beginning(text)
     except CiUrlError as error:
         raise CiUrlError(f"--for {text}: {error}", hint=error.hint) from error
+
+
+def _tell_what_is_below(said: str, prefix: str) -> None:
+    """Say how one repository is named, where that may have been meant."""
+    if prefix.endswith("/") and not said.endswith("/") and prefix.count("/") > _OWNERS_SLASHES:
+        click.echo(
+            f"gittorrent: --for {said} is all that lies below it; if it is one repository, write"
+            f" {prefix.rstrip('/')}.git",
+            err=True,
+        )
 
 
 def _looked_at(socket: Path, prefixes: Iterable[str]) -> tuple[str, dict[str, str]]:
@@ -216,7 +232,7 @@ def _looked_at(socket: Path, prefixes: Iterable[str]) -> tuple[str, dict[str, st
 def _is_url(prefix: str) -> bool:
     """Tell whether something names a server, rather than a user at whatever server."""
     try:
-        return parse_prefix(prefix) == prefix
+        return parse_prefix(prefix).rstrip("/") == prefix.rstrip("/")
     except CiUrlError:
         return False
 

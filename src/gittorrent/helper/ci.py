@@ -25,7 +25,7 @@ from gittorrent.store.home import named_home
 from gittorrent.terminal import complain, screen_streams
 from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire import pktline
-from gittorrent.wire.ci_urls import PREFIX, CiUrlError, parse_ci_url
+from gittorrent.wire.ci_urls import PREFIX, CiUrlError, parse_ci_url, without_login
 from gittorrent.wire.pktline import FLUSH, HEADER_SIZE, RESPONSE_END, Special
 from gittorrent.wire.upload_requests import parse_list_request, parse_upload_request
 
@@ -220,7 +220,7 @@ class CiHelper:
         """Say once that the upstream is asked, and why."""
         if not self._is_noted and reason:
             self._is_noted = True
-            where = parse_ci_url(self._url).url
+            where = printable(without_login(self._url))
             sys.stderr.write(f"gittorrent: {printable(reason)}; going to {where} itself\n")
             sys.stderr.flush()
 

@@ -28,6 +28,13 @@ MAX_URL = 2048
 MAX_NAMED = 3
 """URLs named of all that are allowed: who asks may be any job."""
 
+GIT = ".git"
+"""Ends the names of repositories; servers know them without it as well."""
+
+_SLASHES_OF_HOST = 2
+"""Those of a URL without a path, which ``.git`` at the end of names no repository."""
+
+_LOGIN = re.compile(r"://[^/]*@")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+\Z")
 _HOST = re.compile(r"[a-z0-9._-]+\Z|\[[0-9a-f:.]+\]\Z")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -75,9 +82,39 @@ def parse_prefix(text: str) -> str:
     return url.rstrip("/") + "/"
 
 
+def parse_beginning(text: str) -> str:
+    """Read what git is to compare URLs with, which is their beginning.
+
+    A name that ends with ``.git`` is one repository's. Jobs write that without the ending, too, so
+    the beginning has none, and no slash.
+
+    Raises:
+        CiUrlError: it is no such beginning.
+    """
+    prefix = parse_prefix(text)
+    bare = _bare(prefix)
+    return bare if prefix == f"{bare}{GIT}/" else prefix
+
+
 def is_allowed(url: str, prefixes: Iterable[str]) -> bool:
-    """Tell whether a URL begins with one of the prefixes; both as they are written here."""
-    return any(url.startswith(prefix) for prefix in prefixes)
+    """Tell whether a URL lies below one of the prefixes, or is what it names, ``.git`` or not.
+
+    Args:
+        url: of an upstream, or what such URLs begin with, as it is written here.
+        prefixes: the same.
+    """
+    bare = _bare(url)
+    return any(url.startswith(prefix) or bare == _bare(prefix) for prefix in prefixes)
+
+
+def without_login(text: str) -> str:
+    """Return a URL without the name and password that it may have, whatever else is in it."""
+    return _LOGIN.sub("://", text, count=1)
+
+
+def _bare(url: str) -> str:
+    bare = url.rstrip("/")
+    return bare.removesuffix(GIT) if bare.count("/") > _SLASHES_OF_HOST else bare
 
 
 def why_not_served(prefix: str, prefixes: Iterable[str]) -> str:

@@ -22,9 +22,11 @@ from gittorrent.wire.ci import (
 from gittorrent.wire.ci_urls import (
     CiUrlError,
     is_allowed,
+    parse_beginning,
     parse_ci_url,
     parse_prefix,
     why_not_served,
+    without_login,
 )
 from gittorrent.wire.fields import MessageError
 from gittorrent.wire.upload_requests import MAX_REQUEST
@@ -128,7 +130,41 @@ def test_prefixes_end_where_a_name_does() -> None:
         parse_prefix("https://me@git.example.org/")
 
 
+@pytest.mark.parametrize("named", ["team/x", "team/x/", "team/x.git", "team/x.git/"])
+def test_one_repository_is_named_in_any_way(named: str) -> None:
+    prefix = parse_prefix(f"https://github.com/{named}")
+    for url in ("team/x", "team/x.git"):
+        assert is_allowed(parse_ci_url(f"https://github.com/{url}").url, [prefix])
+        assert why_not_served(parse_prefix(f"https://github.com/{url}"), [prefix]) == ""
+    for url in ("team/x-y", "team/x.gitx", "team", "x"):
+        assert not is_allowed(parse_ci_url(f"https://github.com/{url}").url, [prefix])
+
+
+@pytest.mark.parametrize(
+    ("said", "compared"),
+    [
+        ("https://github.com", "https://github.com/"),
+        ("https://github.com/team", "https://github.com/team/"),
+        ("https://github.com/team/x", "https://github.com/team/x/"),
+        ("https://GitHub.com/team/x.git", "https://github.com/team/x"),
+        ("https://github.com/team/x.git/", "https://github.com/team/x"),
+        ("https://my.git", "https://my.git/"),
+    ],
+)
+def test_what_git_compares_is_the_beginning(said: str, compared: str) -> None:
+    assert parse_beginning(said) == compared
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://me:secret@h//x", "https://me@h//x", "https://a@b:secret@h//x", "https://h//x"],
+)
+def test_no_password_is_shown_of_what_cannot_be_read(url: str) -> None:
+    assert without_login(url) == "https://h//x"
+
+
 def test_what_is_not_served_is_said() -> None:
+    assert "not allowed" in why_not_served("https://my.git/", ["https://my/"])
     allow = ["https://github.com/team/", "https://git.example.org/"]
     assert why_not_served("https://git.example.org/x/", allow) == ""
     assert why_not_served("https://github.com/team/", allow) == ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gittorrent.git.repository import find_repository
+from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git
 from gittorrent.repository.carried import ORIGIN, Carried
 from gittorrent.repository.relocating import relocate
@@ -44,10 +44,8 @@ def find_to_publish(path: Path) -> FoundRepository:
 
 def recorded_copy(git_dir: Path) -> Path | None:
     """Return the bare copy that a clone was published through; None if it never was."""
-    said = Git(git_dir).attempt("config", "--get", "gittorrent.copy")
-    if said.returncode != 0:
-        return None
-    return Path(said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n"))
+    copy = read_config(git_dir, isolated=True).get("gittorrent.copy")
+    return None if copy is None else Path(copy)
 
 
 def served_place(place: Path) -> Path:
@@ -66,10 +64,9 @@ def find_moved_copy(git_dir: Path, database: Database, say: Callable[[str], None
         say: told what was done.
     """
     recorded, git = recorded_copy(git_dir), Git(git_dir)
-    said = git.attempt("config", "--get", REPOSITORY_KEY)
-    if recorded is None or recorded.is_dir() or said.returncode != 0:
+    repository = read_config(git_dir, isolated=True).get(REPOSITORY_KEY)
+    if recorded is None or recorded.is_dir() or repository is None:
         return
-    repository = said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
     for row in database.carried():
         if row.repository_id == repository and row.role == ORIGIN:
             present = row if Path(row.path).is_dir() else relocate(row, database)
@@ -83,7 +80,7 @@ def find_moved_copy(git_dir: Path, database: Database, say: Callable[[str], None
 
 def record_repository(git_dir: Path, repository: RepositoryId) -> None:
     """Note in a clone which repository it is published as."""
-    Git(git_dir).run("config", "--local", REPOSITORY_KEY, repository)
+    set_config(Git(git_dir), {REPOSITORY_KEY: repository})
 
 
 def add_remote(
@@ -114,7 +111,4 @@ def add_remote(
 
 def _url_of_copy(git: Git) -> str | None:
     """Return where the clone's remote for its bare copy leads to; None if there is none."""
-    said = git.attempt("config", "--get", f"remote.{_REMOTE}.url")
-    if said.returncode != 0:
-        return None
-    return said.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
+    return read_config(git.directory, isolated=True).get(f"remote.{_REMOTE}.url")

@@ -25,6 +25,7 @@ from gittorrent.cli.running_node import served_at
 from gittorrent.cli.signer import KeyOptions, choose_first_signer, choose_signer
 from gittorrent.cli.signing_clock import signing_clock
 from gittorrent.errors import UsageError
+from gittorrent.git.known_settings import KNOWN
 from gittorrent.git.refs import head_target, read_refs, set_head
 from gittorrent.git.repository import (
     create_bare,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
 @click.option("--wait", is_flag=True, help="Do the repacking before returning.")
 @quiet_option
 @json_option
+@KNOWN.for_a_moment()
 def publish(
     repository: Path,
     name: str | None,
@@ -186,7 +188,7 @@ def publish(
             housekeeping.tidy_up(carried)
         else:
             housekeeping.start_in_background(carried)
-    see_to_pushes(found, carried, is_wanted=install_hook, is_new=done.is_new, say=say)
+    see_to_pushes(found, carried, author, is_wanted=install_hook, is_new=done.is_new, say=say)
     require_together(done, carried.layout.git_dir)
 
 

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 from gittorrent.git.repository import set_config
 from gittorrent.repository.push_hook import OtherHookError, has_push_hook, install_push_hook
-from gittorrent.repository.signed_entries import author_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.git.repository import FoundRepository
     from gittorrent.repository.carried import Carried
+    from gittorrent.repository.signed_entries import Author
 
 
 def see_to_pushes(
     found: FoundRepository,
     carried: Carried,
+    author: Author,
     *,
     is_wanted: bool,
     is_new: bool,
@@ -28,6 +29,7 @@ def see_to_pushes(
     Args:
         found: what was published.
         carried: the same, or the bare copy that it is published through.
+        author: in whose name it was published.
         is_wanted: whether the user asked for the hook.
         is_new: whether this was the first publication.
         say: told what the owner should know.
@@ -37,7 +39,7 @@ def see_to_pushes(
     """
     git_dir = carried.layout.git_dir
     if not found.is_bare:
-        _keep_author(found, carried)
+        _keep_author(author, carried)
     elif not is_wanted:
         if is_new and not has_push_hook(git_dir):
             say(
@@ -56,8 +58,8 @@ def see_to_pushes(
         say(f"what is pushed from now on is published by {hook}")
 
 
-def _keep_author(found: FoundRepository, carried: Carried) -> None:
+def _keep_author(author: Author, carried: Carried) -> None:
     """Let pushes into the copy be published in the name that git has in the clone."""
-    person = author_in(found.git_dir).person.decode("utf-8", "surrogateescape")
+    person = author.person.decode("utf-8", "surrogateescape")
     name, _, email = person.removesuffix(">").rpartition(" <")
     set_config(carried.git, {"user.name": name, "user.email": email})

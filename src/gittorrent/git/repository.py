@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from gittorrent.durable import replacing, sweep
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import environment
 from gittorrent.git.alternates import lenders
+from gittorrent.git.known_settings import KNOWN, states_of
 from gittorrent.git.refused import refusal
 from gittorrent.git.runner import Git, GitError, executable
 from gittorrent.ids import OBJECT_FORMATS, ObjectFormat
@@ -20,6 +22,10 @@ from gittorrent.permissions import denied_in_repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_PROMISES = re.compile(r"extensions\.partialclone\Z|remote\..*\.promisor\Z", re.DOTALL)
+"""Settings of partial clones."""
 
 
 class NotARepositoryError(UsageError):
@@ -159,11 +165,8 @@ def require_complete(
         )
     if checked:
         _require_checked(where)
-    promisors = git.attempt(
-        "config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$"
-    )
     # A .promisor file alone proves nothing: copies of partial clones that were completed keep it.
-    if promisors.stdout.strip():
+    if any(_PROMISES.match(key) for key, _ in list_config(git)):
         raise UnsuitableRepositoryError(
             f"{where} is a partial clone: some of its objects are missing",
             hint=instead,
@@ -239,11 +242,15 @@ def list_config(git: Git) -> list[tuple[str, str]]:
     Raises:
         GitError: git cannot read its configuration.
     """
-    settings = []
-    for item in git.run("config", "--null", "--list").split(b"\0"):
-        key, has_value, value = item.decode("utf-8", "surrogateescape").partition("\n")
-        if key:
-            settings.append((key, value if has_value else "true"))
+    states = states_of(git, common_directory(git.directory))
+    settings = KNOWN.of(git, states)
+    if settings is None:
+        settings = []
+        for item in git.run("config", "--null", "--list").split(b"\0"):
+            key, has_value, value = item.decode("utf-8", "surrogateescape").partition("\n")
+            if key:
+                settings.append((key, value if has_value else "true"))
+        KNOWN.note(git, states, settings)
     return settings
 
 

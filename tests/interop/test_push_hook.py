@@ -80,15 +80,21 @@ def test_what_another_pushed_into_the_copy_is_not_taken_back(
     assert published(copy)[b"refs/heads/main"] == gitcmd.text(work, "rev-parse", "main")
 
 
-def test_a_push_into_the_copy_is_in_the_name_used_in_the_clone(person: Person, work: Path) -> None:
-    person.gittorrent("publish", work, "--new-key", "--wait").ok()
+@pytest.mark.parametrize("has_variables", [False, True])
+def test_a_push_into_the_copy_is_in_the_name_used_in_the_clone(
+    person: Person, work: Path, has_variables: bool
+) -> None:
+    """That of git's variables, if they are set, as for commits; or else of its settings."""
+    unset = [] if has_variables else ["-u", "GIT_COMMITTER_NAME", "-u", "GIT_COMMITTER_EMAIL"]
+    person.run("env", *unset, "gittorrent", "publish", work, "--new-key", "--wait").ok()
     person.git("commit", "-q", "--allow-empty", "-m", "second", cwd=work).ok()
-    person.git("push", "gittorrent", "main", cwd=work).ok()
+    person.run("env", *unset, "git", "push", "gittorrent", "main", cwd=work).ok()
     store = Carried(person.node / "repositories" / "tool.git", SHA1).log_store
     held = map(store.push, store.entries())
     texts = [push.text for push in held if push.kind is PushKind.CERTIFICATE]
     pushers = [parse_certificate(text, SHA1).pusher for text in texts]
-    assert pushers == [b"At Work <work@example.org>"] * 2
+    name = b"C O Mitter <committer@example.org>" if has_variables else b"At Work <work@example.org>"
+    assert pushers == [name] * 2
 
 
 def test_a_hook_works_for_those_who_have_nothing(

@@ -270,6 +270,26 @@ def test_who_types_a_token_types_it_once(
     assert asked.exists()
 
 
+def test_what_is_set_by_variables_counts_as_for_git(
+    node: Served, home: Home, folder: Path, tmp_path: Path
+) -> None:
+    """As in CI jobs: the token, the settings and the authority are in no file of the home."""
+    settings = tmp_path / "settings"
+    helper = '!f() { echo "username=x"; echo "password=$CI_JOB_TOKEN"; }; f'
+    variables = {
+        "CI_JOB_TOKEN": add_token(home, "alice"),
+        "GIT_CONFIG_GLOBAL": str(settings),
+        "GIT_SSL_CAINFO": str(folder / "ca.pem"),
+    }
+    person = somebody(tmp_path / "job", variables=variables)
+    person.git("config", "--global", "credential.helper", helper).ok()
+    assert settings.exists()
+    url = f"gittorrent::{node.https}/secrets.git"
+    for number, options in enumerate(([], ["--depth", "1"], ["--filter=blob:none"])):
+        person.git("clone", *options, url, f"copy{number}").ok()
+        person.git("fetch", cwd=person.root / f"copy{number}").ok()
+
+
 def test_a_conversation_ends_with_its_token(node: Served, home: Home, folder: Path) -> None:
     token = add_token(home, "alice")
     with secured(node, folder) as sock:

@@ -1,13 +1,13 @@
 """What a git process may see of the world around it.
 
 Git is steered by dozens of variables and three layers of configuration; any of them can change
-bytes, run hooks or reach other repositories. So every process starts from an explicit list:
-what it needs to find programs and talk to people, nothing of ``GIT_*`` that the caller's git
-(hooks, remote helpers) may have set, no replace refs and no lazy fetching.
+bytes, run hooks or reach other repositories.
 
-Two kinds: `trusted` for work on the user's own behalf, where the user's configuration (proxies,
-ssh command, credentials) counts; `isolated` for reels and for anything a peer had a hand in,
-where it must not.
+Two kinds: `trusted` for work on the user's own behalf, where the user's configuration counts, and
+whatever the user's programs go by (credential helpers, askpass, ssh, proxies), in variables of any
+name; of ``GIT_*`` only what users set, nothing that a git that calls us (hooks, remote helpers) may
+have set about its repository. `isolated` for reels and for anything a peer had a hand in, which
+starts from an explicit list. In neither are there replace refs or lazy fetching.
 """
 
 from __future__ import annotations
@@ -39,13 +39,25 @@ _PASSED_ON = (
     "no_proxy",
     "all_proxy",
 )
-_PASSED_ON_GIT = (
+_GIT = "GIT_"
+
+_USERS_GIT = (
     "GIT_SSH",
     "GIT_SSH_COMMAND",
     "GIT_SSH_VARIANT",
     "GIT_ASKPASS",
     "GIT_PROXY_COMMAND",
+    "GIT_TERMINAL_PROMPT",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_COMMITTER_NAME",
+    "GIT_COMMITTER_EMAIL",
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_DISCOVERY_ACROSS_FILESYSTEM",
 )
+_USERS_GIT_BEGINNINGS = ("GIT_SSL_", "GIT_HTTP_")
+"""Variables of git's that users set (git(1), git-config(1))."""
 
 _ALWAYS = {
     "LC_ALL": "C",
@@ -77,11 +89,16 @@ def trusted(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
     ``GIT_TERMINAL_PROMPT`` stays as the user set it, since credentials may be asked for.
     """
-    environ = _base(_PASSED_ON + _PASSED_ON_GIT)
-    if "GIT_TERMINAL_PROMPT" in os.environ:
-        environ["GIT_TERMINAL_PROMPT"] = os.environ["GIT_TERMINAL_PROMPT"]
+    prompt = "GIT_TERMINAL_PROMPT"
+    environ = {name: value for name, value in os.environ.items() if _is_users(name)}
+    environ.setdefault("PATH", os.defpath)
+    environ |= _ALWAYS | {prompt: os.environ.get(prompt, _ALWAYS[prompt])}
     environ.update(extra or {})
     return environ
+
+
+def _is_users(name: str) -> bool:
+    return not name.startswith(_GIT) or name in _USERS_GIT or name.startswith(_USERS_GIT_BEGINNINGS)
 
 
 def isolated(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -332,7 +332,19 @@ def test_copying_refs(copied: Callable[[str], Made], tmp_path: Path) -> None:
 def test_environments_pass_on_no_steering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in packings.hostile_variables(tmp_path).items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -v")
+    of_the_user = {
+        "GIT_SSH_COMMAND": "ssh -v",
+        "GIT_SSL_CAINFO": "/authorities",
+        "GIT_COMMITTER_EMAIL": "me@example.org",
+    }
+    for variable, value in of_the_user.items():
+        monkeypatch.setenv(variable, value)
+    # Some of what steers reels is the user's to set, for the user's own git.
+    of_the_user |= {
+        name: os.environ[name]
+        for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CEILING_DIRECTORIES")
+    }
+    monkeypatch.setenv("CI_JOB_TOKEN", "what a credential helper prints")
     allowed = {
         "GIT_NO_REPLACE_OBJECTS", "GIT_NO_LAZY_FETCH", "GIT_OPTIONAL_LOCKS",
         "GIT_TERMINAL_PROMPT", "GIT_ADVICE",
@@ -343,7 +355,11 @@ def test_environments_pass_on_no_steering(tmp_path: Path, monkeypatch: pytest.Mo
     }  # fmt: skip
     assert environment.isolated()["HOME"] == os.devnull
     trusted = {key for key in environment.trusted() if key.startswith("GIT_")}
-    assert trusted == allowed | {"GIT_SSH_COMMAND"}
+    assert trusted == allowed | of_the_user.keys()
+    assert of_the_user.items() <= environment.trusted().items()
+    assert environment.trusted()["CI_JOB_TOKEN"] == os.environ["CI_JOB_TOKEN"]
+    assert "CI_JOB_TOKEN" not in environment.isolated()
+    assert "CI_JOB_TOKEN" not in environment.strangers()
     assert environment.trusted({"GIT_DIR": "x"})["GIT_DIR"] == "x"
 
 

@@ -18,7 +18,7 @@ from gittorrent.repository.carried import ORIGIN
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from support import bulk, nodes
-from support.programs import GITS, Person, serve, somebody
+from support.programs import GITS, Person, serve, somebody, wait_until
 
 ID = RepositoryId("a" * 51 + "q")
 OTHER = RepositoryId("b" * 51 + "q")
@@ -195,3 +195,20 @@ def test_tidy_removes_what_killed_processes_left(tmp_path: Path) -> None:
     os.utime(fresh, (future, future))
     owner.gittorrent("tidy", path).ok()
     assert (stale.exists(), fresh.exists()) == (False, True)
+
+
+def test_a_clone_that_seeds_is_no_mirror(owner: Person, published: str, tmp_path: Path) -> None:
+    """Seeding records in a clone what it is; whoever publishes it as his own means the copy."""
+    clone = tmp_path / "work"
+    with serve(owner) as node:
+        url = node.url(repository=published)
+        owner.git("clone", "-q", url, clone).ok()
+        seeding = owner.start("gittorrent", "seed", clone, url)
+        wait_until((clone / ".git" / "gittorrent" / "repository.json").exists, "it seeds")
+        seeding.stop()
+    owner.gittorrent("publish", ".", cwd=clone).failed(2, f"belongs to repository {published}")
+    words = ["publish", ".", "--new-repository", "--name", "fork", "--json"]
+    fork = json.loads(owner.gittorrent(*words, cwd=clone).ok().out)
+    for command in (["log"], ["verify"], ["reel", "show"], ["policy", "show"]):
+        of_clone = owner.gittorrent(*command, ".", "--json", cwd=clone).ok().out
+        assert of_clone == owner.gittorrent(*command, fork["path"], "--json").ok().out

@@ -37,7 +37,7 @@ def find_to_publish(path: Path) -> FoundRepository:
         NotARepositoryError: there is none.
     """
     found = find_repository(path)
-    if not found.is_bare and Carried(found.git_dir, found.object_format).is_carried:
+    if not found.is_bare and Carried(found.git_dir, found.object_format).is_published_or_mirrored:
         return replace(found, is_bare=True)
     return found
 

@@ -107,7 +107,7 @@ def require_new(found: FoundRepository, database: Database) -> None:
 def has_log(place: Path, object_format: ObjectFormat) -> bool:
     """Tell whether a repository is published from a git directory."""
     carried = Carried(place, object_format)
-    return carried.is_carried and bool(carried.log_store.ids())
+    return carried.is_published_or_mirrored and bool(carried.log_store.ids())
 
 
 def require_another(found: FoundRepository, name: str | None) -> None:

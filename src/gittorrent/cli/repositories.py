@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 import click
 
 from gittorrent.cli.bare_copy import recorded_copy
-from gittorrent.errors import UsageError
+from gittorrent.errors import LocalError, UsageError
 from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.ids import is_repository_id
-from gittorrent.repository.carried import MIRROR
-from gittorrent.repository.layout import Layout
+from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.repository.relocating import recognise, relocate
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
@@ -174,8 +173,7 @@ class RepositoryArgument(_PathParameter):
         if _carries(path):
             _recognise(path)
             return path
-        copy = _published_through(path)
-        return path if copy is None else copy
+        return _published_through(path) or path
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -235,6 +233,10 @@ def _recognise(path: Path) -> None:
 
 def _carries(path: Path) -> bool:
     """Tell whether a directory is a repository that was published or mirrored here."""
-    with contextlib.suppress(NotARepositoryError):
-        return Layout(find_repository(path).git_dir).info.exists()
-    return False
+    try:
+        found = find_repository(path)
+        return Carried(found.git_dir, found.object_format).is_published_or_mirrored
+    except NotARepositoryError:
+        return False
+    except LocalError:  # it is damaged, and whoever uses it says how
+        return True

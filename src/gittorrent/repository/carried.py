@@ -182,8 +182,13 @@ class Carried:
 
     @property
     def is_carried(self) -> bool:
-        """Tell whether it was published or mirrored here."""
+        """Tell whether it is recorded what it is to the node: published, mirrored, or seeded."""
         return self.layout.info.exists()
+
+    @property
+    def is_published_or_mirrored(self) -> bool:
+        """Tell whether it is more to the node than a clone that seeds."""
+        return self.is_carried and self.info.role in (ORIGIN, MIRROR)
 
     def set_info(self, info: RepositoryInfo) -> None:
         """Record what it is to the node."""
@@ -230,8 +235,8 @@ class Carried:
         with locked(self.layout.lock):
             clear_staging(self.layout)
             self._sweep()
-            if self.is_carried and (role := self.info.role) in (ORIGIN, MIRROR):
-                if role == MIRROR:
+            if self.is_published_or_mirrored:
+                if self.info.role == MIRROR:
                     set_mark(self.layout.git_dir, is_ours=True)
                 self._repair()
             yield

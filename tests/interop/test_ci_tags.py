@@ -65,6 +65,61 @@ def test_tags_are_those_of_the_moment(site: Site, words: list[str], is_private: 
         wait_until(site.has_copy, "the node has a copy")
 
 
+def deleted_when_asked_for(site: Site, name: str) -> list[bytes]:
+    """Have a tag deleted once it is listed, when somebody asks for it; returns what asked."""
+    oid = gitcmd.text(site.upstream, "rev-parse", name).encode()
+    asked: list[bytes] = []
+
+    def asking(request: bytes) -> None:
+        if b"want " + oid in request and not asked:
+            asked.append(request)
+            gitcmd.git(site.upstream, "tag", "-d", name)
+            gitcmd.git(site.upstream, "prune", "--expire=now")  # git gives what it has
+
+    site.server.asking = asking
+    return asked
+
+
+@pytest.mark.parametrize(("words", "is_private"), SHAPES)
+def test_a_tag_that_goes_while_it_is_fetched(
+    site: Site, words: list[str], is_private: bool
+) -> None:
+    """The server lists it, refuses it, and is asked for an answer of its own."""
+    if is_private:
+        site.server.password = "secret"
+    site.begin()
+    site.private_git("clone", "-q", *words, site.url, "before").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    tag(site, "short-lived", "HEAD")
+    asked = deleted_when_asked_for(site, "short-lived")
+    done = site.private_git("clone", "-q", *words, site.url, "meanwhile").ok()
+    assert len(asked) == 1
+    assert GOING not in done.err
+    assert site.has_as_by_git("meanwhile", *words)
+    assert site.node is not None
+    assert "ci-dropped" not in site.node.running.err, "the copy is as good as before"
+    site.private_git("clone", "-q", *words, site.url, "after").ok()
+    assert site.has_as_by_git("after", *words)
+
+
+def test_a_tag_that_goes_while_news_are_fetched(site: Site) -> None:
+    """Git wants the tag itself and ends as it would at the server; the next fetch is right."""
+    site.begin()
+    site.clone("copy", "-q").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    new = site.commit("news")
+    tag(site, "short-lived", "HEAD")
+    asked = deleted_when_asked_for(site, "short-lived")
+    folder = site.runner.root / "copy"
+    site.runner.git("fetch", cwd=folder).failed(128, "not our ref")
+    assert len(asked) == 1
+    done = site.runner.git("fetch", "-q", cwd=folder).ok()
+    assert GOING not in done.err
+    assert gitcmd.text(folder, "rev-parse", "origin/main") == new
+    assert "short-lived" not in gitcmd.text(folder, "tag")
+    site.runner.git("fsck", "--strict", cwd=folder).ok()
+
+
 def test_who_wants_no_tags_and_who_has_some(site: Site) -> None:
     """Without tags nothing comes; git asks for what an ordinary fetch did not bring."""
     site.begin()

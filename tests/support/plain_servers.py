@@ -29,8 +29,8 @@ class WebServer:
     protocol 2; ``moved`` maps the beginning of a path to where it has
     gone; ``password`` is asked for where there is one, of ``user``. ``shown`` are the
     ``Authorization`` headers that came, ``sent`` the bytes of all answers' bodies. In the middle of
-    answers with objects it calls ``halfway``, which tells whether the rest may follow. All that is
-    answered to requests for objects goes through ``spoil`` first.
+    answers with objects it calls ``halfway``, which tells whether the rest may follow. Requests for
+    objects are told to ``asking`` before git; all that is answered goes through ``spoil`` first.
     """
 
     base: str
@@ -43,6 +43,7 @@ class WebServer:
     sent: int = 0
     halfway: Callable[[], bool] = lambda: True
     spoil: Callable[[bytes], bytes] = bytes
+    asking: Callable[[bytes], object] = bytes
 
     def begin_again(self) -> None:
         """Forget who asked for what so far."""
@@ -106,13 +107,15 @@ def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: s
         "CONTENT_LENGTH": str(len(body)),
         "HTTP_CONTENT_ENCODING": handler.headers.get("Content-Encoding", ""),
     }
+    plain = gzip.decompress(body) if environ["HTTP_CONTENT_ENCODING"] == "gzip" else body
+    is_fetch = b"command=fetch" in plain
+    if is_fetch:
+        made.asking(plain)
     done = subprocess.run(
         [git, "-c", "safe.directory=*", "http-backend"],
         input=body, capture_output=True, env=environ, check=False,
     )  # fmt: skip
     head, _, data = done.stdout.partition(b"\r\n\r\n")
-    plain = gzip.decompress(body) if environ["HTTP_CONTENT_ENCODING"] == "gzip" else body
-    is_fetch = b"command=fetch" in plain
     if is_fetch:
         data = made.spoil(data)
         made.fetched.append(len(data))

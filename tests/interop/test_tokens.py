@@ -290,6 +290,40 @@ def test_what_is_set_by_variables_counts_as_for_git(
         person.git("fetch", cwd=person.root / f"copy{number}").ok()
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_a_header_that_is_configured_says_who_asks(
+    node: Served, home: Home, folder: Path, tmp_path: Path, scheme: str
+) -> None:
+    """As it does for stock git, also as a setting of the clone alone."""
+    token = add_token(home, "alice")
+    said = encode_basic("x", token) if scheme == "Basic" else f"Bearer {token}"
+    header = f"Authorization: {said}"
+    person = somebody(tmp_path / "job", variables={"GIT_SSL_CAINFO": str(folder / "ca.pem")})
+    once = ("-c", f"http.extraHeader={header}")
+    for number, url in enumerate((node.https, f"gittorrent::{node.https}")):
+        clone = person.root / f"copy{number}"
+        at = f"{url}/secrets.git"
+        person.git("clone", at, clone).failed(128)
+        person.git(*once, "clone", at, clone).ok()
+        person.git("fetch", cwd=clone).failed(128)
+        person.git("config", f"http.{node.https}/.extraHeader", header, cwd=clone).ok()
+        done = person.git("fetch", "-v", cwd=clone).ok()
+        assert token not in done.err + done.out
+        # A token that is no good gives way to what git's helpers know.
+        false = f"Authorization: Bearer gtt_{'A' * 43}"
+        person.git("config", f"http.{node.https}/.extraHeader", false, cwd=clone).ok()
+        person.git("fetch", cwd=clone).failed(128)
+
+
+def test_no_header_is_sent_where_nobody_is_sure_to_whom(
+    secret: Carried, node: Served, home: Home, folder: Path, tmp_path: Path
+) -> None:
+    header = f"Authorization: Bearer {add_token(home, 'alice')}"
+    person = somebody(tmp_path / "job")
+    settings = ("-c", f"http.extraHeader={header}", "-c", "http.sslVerify=false")
+    person.git(*settings, "clone", f"gittorrent::{node.https}/secrets.git", "copy").failed(128)
+
+
 def test_a_conversation_ends_with_its_token(node: Served, home: Home, folder: Path) -> None:
     token = add_token(home, "alice")
     with secured(node, folder) as sock:

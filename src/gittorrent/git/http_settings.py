@@ -1,15 +1,17 @@
-"""How git reaches an HTTP server, by the user's configuration: certificates and proxies.
+"""How git reaches an HTTP server, by the user's configuration: certificates, proxies, a header.
 
 For mirrors that the user named; of learned ones nothing of this is asked. What counts is what git
 itself would take: ``http.*`` and ``http.<url>.*`` (git-config(1)), which variables of git's
-override, and curl's variables where no proxy is configured. Credentials, cookies and extra headers
-are not read: nothing here sends any.
+override, and curl's variables where no proxy is configured. Of several ``http.extraHeader`` that
+match a URL the one counts that matches it best, as ``git config --get-urlmatch`` says; cookies are
+not read.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -36,6 +38,17 @@ _FILES = {
 """Fields of `HttpSettings`, and the setting and variable that each comes from."""
 
 
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
+_VALUE = re.compile(r"[\t -~]+\Z")
+"""A header's name and value (RFC 9110, 5)."""
+
+_OWN = frozenset(
+    ["accept-encoding", "connection", "content-length", "content-type", "host", "range",
+     "sec-websocket-key", "sec-websocket-version", "transfer-encoding", "upgrade", "user-agent"]
+)  # fmt: skip
+"""Headers that a request is made of."""
+
+
 class ProxyError(UsageError):
     """A proxy is configured that this program cannot use; its URL, which may have a password, is
     not shown."""
@@ -51,6 +64,7 @@ class HttpSettings(Struct, frozen=True):
         ca_path: directory of such.
         certificate: file with the user's own certificate; empty for none.
         key: file with its key; empty if it is in the same file.
+        header: name and value of a header for each request, such as a token; empty for none.
     """
 
     proxy: str = ""
@@ -59,6 +73,7 @@ class HttpSettings(Struct, frozen=True):
     ca_path: str = ""
     certificate: str = ""
     key: str = ""
+    header: tuple[str, str] | tuple[()] = ()
 
 
 NOTHING_SET = HttpSettings()
@@ -113,7 +128,17 @@ def settings_of(url: str, config: Mapping[str, str], environ: Mapping[str, str])
         field: environ.get(variable) or config.get(setting, "")
         for field, (setting, variable) in _FILES.items()
     }
-    return HttpSettings(_proxy(url, config, environ), verify, **files)
+    header = _header(config.get("http.extraheader", ""))
+    return HttpSettings(_proxy(url, config, environ), verify, header=header, **files)
+
+
+def _header(said: str) -> tuple[str, str] | tuple[()]:
+    """Return the header of ``http.extraHeader``; what is none, or is this program's, is none."""
+    name, _, value = said.partition(":")
+    value = value.strip()
+    if _NAME.match(name) is None or _VALUE.match(value) is None or name.lower() in _OWN:
+        return ()
+    return name, value
 
 
 def _proxy(url: str, config: Mapping[str, str], environ: Mapping[str, str]) -> str:

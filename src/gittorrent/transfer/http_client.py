@@ -78,9 +78,9 @@ class HttpClient:
         client_timeouts: how long to wait.
         address: the one to ask it at, where that was judged before.
         from_address: IP address of ours to ask from; None for any.
-        settings: certificates, and a proxy, which is used unless the address is given.
-        may_log_in: whether the server may be told who asks, and `LoginWantedError` is raised where
-            it wants that.
+        settings: certificates, a proxy, which is used unless the address is given, and a header.
+        may_log_in: whether the server may be told who asks, by that header too, and
+            `LoginWantedError` is raised where it wants that.
 
     Raises:
         CannotConnectError: the endpoint is where strangers may not send us to, or the certificates
@@ -119,7 +119,7 @@ class HttpClient:
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_read=PART_SECONDS),
-            headers=_HEADERS,
+            headers=_HEADERS | dict([settings.header] if may_log_in and settings.header else []),
             auto_decompress=False,
             trace_configs=[_staying()],
         )

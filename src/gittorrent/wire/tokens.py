@@ -1,8 +1,9 @@
 """Tokens by which readers prove who they are, and how a request says one.
 
 A token is ``gtt_`` and 32 random bytes in base64url. It is the password of HTTP's Basic
-authentication (RFC 7617), as git's own clients send it; the name beside it means nothing. Only its
-SHA-256 is kept: nobody finds 256 random bits by trying, so no slow hash is needed.
+authentication (RFC 7617), as git's own clients send it, and the name beside it means nothing; or it
+is a bearer token (RFC 6750), as people write it in ``http.extraHeader``. Only its SHA-256 is kept:
+nobody finds 256 random bits by trying, so no slow hash is needed.
 
 Rules: one spelling of a token, one header with one; what is anything else is no token.
 Source: docs/protocol/mirrorsync.md, Private repositories.
@@ -65,6 +66,9 @@ def token_in(header: str | None) -> str | None:
     if header is None or len(header) > MAX_HEADER:
         return None
     scheme, _, rest = header.partition(" ")
+    if scheme.lower() == "bearer":
+        token = rest.strip(" ")
+        return token if is_token(token) else None
     if scheme.lower() != "basic":
         return None
     try:

@@ -79,3 +79,24 @@ def test_proxies_that_are_no_place_are_refused_without_their_passwords(proxy: st
     with pytest.raises(ProxyError, match="form http://HOST:PORT") as raised:
         settings_of(URL, {"http.proxy": proxy}, {})
     assert "secret" not in f"{raised.value} {raised.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("said", "header"),
+    [
+        ("Authorization: Bearer abc", ("Authorization", "Bearer abc")),
+        ("authorization:Basic eDp5", ("authorization", "Basic eDp5")),
+        ("X-Access:  one:two ", ("X-Access", "one:two")),
+        ("", ()),
+        ("no colon", ()),
+        ("Empty:", ()),
+        ("A b: c", ()),
+        ("X: a\r\nY: b", ()),
+        ("X: \x1b[1m", ()),
+        ("X: n\u00e4mlich", ()),
+        ("Host: elsewhere.example", ()),
+        ("Range: bytes=0-1", ()),
+    ],
+)
+def test_headers(said: str, header: tuple[str, str] | tuple[()]) -> None:
+    assert settings_of(URL, {"http.extraheader": said}, {}).header == header

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from gittorrent.signing.keys import resolve_signer
 from support import bulk, gitcmd
 from support.disks import small_disk
 from support.gpg import gpg_people
-from support.programs import Person, somebody
+from support.programs import Person, serve, somebody, wait_until
 from support.publishing import builder, grow, publish, push_elsewhere
 from support.signing import TestSigner
 
@@ -178,6 +179,33 @@ def test_openpgp_contributors_and_webs_of_trust(owner: Person, project: Path) ->
         assert now["rules"][-1]["web_of_trust"] == {"depth": 2, "needs": 1}
         done = owner.gittorrent("policy", "show", project).ok()
         assert f"openpgp:{alice.fingerprint.lower()} ({alice.user}) may do everything" in done.out
+
+
+def test_reels_outlive_the_certificate_that_signed_them(owner: Person, tmp_path: Path) -> None:
+    """gpg replaces what a key says of itself when its life is extended, with the date of then."""
+    with gpg_people() as people:
+        who = people.person("owner")
+        owner.variables["GNUPGHOME"] = str(people.home_of("owner"))
+        project, file = bulk.make_small(tmp_path / "signed.git"), tmp_path / "owner.asc"
+        owner.gittorrent("publish", project, "--key", who.fingerprint, "--wait").ok()
+        signed = int(time.time())
+        wait_until(lambda: int(time.time()) > signed, "the date of what follows is another one")
+        who.run("--quick-set-expire", who.fingerprint, "2y")
+        file.write_bytes(who.certificate())
+        assert policy(owner, project, "add", file)["published"]
+        assert "all is well" in owner.gittorrent("verify", project).ok().out
+        with serve(owner) as node:
+            done = owner.git("clone", "-v", node.url("signed"), tmp_path / "clone").ok()
+            assert "signature does not hold" not in done.err
+        # gpg signs with the newest subkey, which the policy does not know before it is told.
+        who.run("--quick-add-key", who.fingerprint, "ed25519", "sign", "2y")
+        gitcmd.git(project, "branch", "another", "main")
+        done = owner.gittorrent("publish", project)
+        done.failed(5, "no certificate is known", "gittorrent policy add FILE")
+        file.write_bytes(who.certificate())
+        assert policy(owner, project, "add", file, "--key", f"{who.fingerprint}!")["published"]
+        owner.gittorrent("publish", project).ok()
+        assert "all is well" in owner.gittorrent("verify", project).ok().out
 
 
 def test_rights_are_taken_away_by_file_or_beginning_of_a_name(

@@ -2,7 +2,8 @@
 
 Pure. A keeper that was replaced is gone from the policy, and its reels stay good: they end where
 it was the keeper. What it signs for later checkpoints counts for nothing
-(docs/protocol/reels.md, "Manifest").
+(docs/protocol/reels.md, "Manifest"). So does a certificate: one that was renewed says nothing of
+what was signed before that, and the one before it does.
 """
 
 from __future__ import annotations
@@ -41,13 +42,20 @@ def reel_signer(log: VerifiedLog, end: PushId, text: bytes, signature: Signature
         TrustError: the signature does not hold, or ``end`` is no checkpoint of the log.
     """
     failure: TrustError = ReelSignerError(f"there is no policy at {end}")
+    tried = set()
     for version in _since(log, end):
+        keeper = version.policy.keeper
+        certified = (keeper, version.keyring.get(keeper))
+        if certified in tried:
+            continue  # whoever signed, it comes to the same, and strangers may send what is signed
+        tried.add(certified)
         try:
             key = verify(signature, text, version.keyring).key
-        except UnknownKey as error:
-            failure = error
+        except TrustError as error:
+            if len(tried) == 1 or not isinstance(error, UnknownKey):
+                failure = error
             continue
-        if key == version.policy.keeper:
+        if key == keeper:
             return key
         failure = ReelSignerError(f"it is signed by {key}, which may not sign reels up to {end}")
     raise failure

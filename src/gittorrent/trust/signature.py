@@ -182,7 +182,8 @@ def verify(
     claimed = openpgp.issuer(signature.data)
     failure: TrustError = UnknownKey(
         f"no certificate is known for OpenPGP key {claimed}, which made this signature",
-        hint="the policy must name the key and carry its certificate",
+        hint="'gittorrent policy add FILE', with what 'gpg --export' prints, tells the policy of a"
+        " key, or of a new subkey; whoever has the only root signs that with --key FINGERPRINT!",
     )
     for name in ring.candidates(claimed):
         try:

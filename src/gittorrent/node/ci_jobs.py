@@ -150,7 +150,7 @@ class _Parts:
         self, home: Home, config: CiConfig, limits: Limits, space: Space, secret: bytes | None
     ) -> None:
         self.secret = secret
-        self.service = CiService(CiStore(home.ci, config), config, space)
+        self.service = CiService(CiStore(home.ci, config, space), config, space)
         place = home.ci_socket if config.socket is None else Path(config.socket)
         self._socket = CiSocket(place, self.service, is_for_all=config.is_for_all)
         self._tidying: asyncio.Task[None] | None = None

@@ -341,6 +341,8 @@ class CiMaker:
         suits = self._suits(asker, request)
 
         def look(held: Path) -> None:
+            # Of a copy that fills the disk nobody has anything.
+            self._space.require(self._store.root, size=held.stat().st_size)
             directory = self._store.new_directory()
             copy = Copy(directory, request.shape)
             try:

@@ -24,6 +24,7 @@ from gittorrent.node.ci_flow import BrokenOffError
 from gittorrent.node.ci_owners import OWNER, FairTurns, Places, owner_of
 from gittorrent.node.ci_refs import LoginWantedError
 from gittorrent.node.local_listener import LocalListener
+from gittorrent.permissions import explain_local_error
 from gittorrent.wire.ci import (
     MAX_LINE,
     Alive,
@@ -338,8 +339,10 @@ class _Job:
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _refuse(self, url: str, error: Exception) -> None:
-        _log.info("ci-refused", "{url}: refused a job: {reason}", url=url, reason=error)
-        await self._say(No(str(error) or "it failed"))
+        trouble = explain_local_error(error) if isinstance(error, OSError) else None
+        reason = str(trouble or error) or "it failed"
+        _log.info("ci-refused", "{url}: refused a job: {reason}", url=url, reason=reason)
+        await self._say(No(reason))
 
     async def _say(self, answer: Answer, more: bytes = b"") -> None:
         self._writer.write(answer.encode() + more)

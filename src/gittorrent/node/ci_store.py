@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gittorrent.disk_space import UNBOUNDED
 from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git.remote_http import write_all
@@ -34,10 +35,15 @@ from gittorrent.git.remote_http import write_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gittorrent.disk_space import Space
     from gittorrent.node.ci_options import CiConfig
 
 _ANSWER = re.compile(r"(?P<request>[0-9a-f]{64})\.(?P<file>[0-9a-f]{64})\Z")
 _CHUNK = 1 << 20
+
+LOOK_BYTES = 1 << 20
+"""Bytes after which it is looked at again whether there is room for more."""
+
 _COPIES = "copy*.git"
 
 
@@ -69,11 +75,14 @@ class Spool:
     Args:
         path: of the file, which is made.
         most: bytes that it may come to.
+        space: tells whether there is room for more.
     """
 
-    def __init__(self, path: Path, most: int) -> None:
+    def __init__(self, path: Path, most: int, space: Space = UNBOUNDED) -> None:
         self.path = path
         self._most = most
+        self._space = space
+        self._looked = 0
         self._hash = hashlib.sha256()
         self.size = 0
         self.grew: Callable[[], None] | None = None
@@ -84,9 +93,13 @@ class Spool:
 
         Raises:
             TooMuchError: it would be too much.
+            NoRoomError: it takes of the disk what is to stay free.
         """
         if self.size + len(data) > self._most:
             raise TooMuchError(f"more than {self._most} bytes, which is all that is kept of it")
+        if self.size + len(data) - self._looked >= LOOK_BYTES:
+            self._looked = self.size + len(data)
+            self._space.require(self.path, size=LOOK_BYTES)
         write_all(self.file.fileno(), data)
         self._hash.update(data)
         self.size += len(data)
@@ -110,11 +123,13 @@ class CiStore:
     Args:
         root: its directory, which is made.
         config: how much may be kept, and for how long.
+        space: tells whether there is room for more.
     """
 
-    def __init__(self, root: Path, config: CiConfig) -> None:
+    def __init__(self, root: Path, config: CiConfig, space: Space = UNBOUNDED) -> None:
         self.root = root
         self.config = config
+        self._space = space
         self._tmp = root / "tmp"
         self._guard = threading.RLock()
         self._number = 0
@@ -151,7 +166,7 @@ class CiStore:
     @contextlib.contextmanager
     def spool(self) -> Iterator[Spool]:
         """Yield a file to write to, which is gone after the block unless it was kept."""
-        made = Spool(self._new_name(), self.config.max_repository)
+        made = Spool(self._new_name(), self.config.max_repository, self._space)
         try:
             yield made
         finally:

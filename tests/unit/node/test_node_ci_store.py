@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.disk_space import Reserve, Watermarks
+from gittorrent.errors import NoRoomError
 from gittorrent.node.ci_options import CiConfig
-from gittorrent.node.ci_store import CiStore, TooMuchError
+from gittorrent.node.ci_store import LOOK_BYTES, CiStore, TooMuchError
+from support.disks import FakeDisk
 
 URL, OTHER = "https://git.example.org/x", "https://git.example.org/y"
 REQUEST = "01" * 32
@@ -52,6 +55,29 @@ def test_what_is_kept_is_found_after_a_start(store: CiStore, tmp_path: Path) -> 
     assert kept(store, OTHER) is None
     assert kept(store, request="02" * 32) is None
     assert kept(opened(tmp_path)) == b"answer"
+
+
+def test_what_is_to_stay_free_of_the_disk_does(tmp_path: Path) -> None:
+    """Nobody knows beforehand how large an answer is."""
+    disk = FakeDisk(total=100 * LOOK_BYTES)
+    disk.free[tmp_path] = 20 * LOOK_BYTES
+    store = CiStore(tmp_path / "ci", CiConfig(), Watermarks(Reserve(percent=10), [tmp_path], disk))
+    store.open()
+    written = 0
+
+    def fill() -> None:
+        nonlocal written
+        with store.spool() as spool:
+            while True:
+                spool.write(bytes(1 << 16))
+                written += 1 << 16
+                disk.free[tmp_path] -= 1 << 16
+
+    with pytest.raises(NoRoomError, match="stay free"):
+        fill()
+    assert 9 * LOOK_BYTES <= written <= 10 * LOOK_BYTES
+    assert disk.free[tmp_path] >= 10 * LOOK_BYTES
+    assert not list((tmp_path / "ci" / "tmp").iterdir())
 
 
 def hold(store: CiStore, data: bytes) -> Path:

@@ -315,6 +315,28 @@ def test_a_header_that_is_configured_says_who_asks(
         person.git("fetch", cwd=clone).failed(128)
 
 
+def test_a_token_in_netrc_counts_as_for_git(
+    node: Served, home: Home, folder: Path, tmp_path: Path
+) -> None:
+    token = add_token(home, "alice")
+    person = somebody(tmp_path / "job", variables={"GIT_SSL_CAINFO": str(folder / "ca.pem")})
+    remembered = person.root / "remembered"
+    person.git("config", "--global", "credential.helper", f"store --file {remembered}").ok()
+    file = person.root / "home" / ".netrc"
+    at = f"gittorrent::{node.https}/secrets.git"
+    file.write_text("machine elsewhere.example login x password y\nnonsense {\n")
+    person.git("clone", at, "no").failed(128, "asks who you are")
+    file.write_text(f"machine 127.0.0.1\n  login x\n  password {token}\n")
+    file.chmod(0o600)
+    for number, url in enumerate((f"{node.https}/secrets.git", at)):
+        person.git("clone", url, f"copy{number}").ok()
+    assert not remembered.exists()
+    # What is there and is no good gives way to what a helper knows.
+    file.write_text("machine 127.0.0.1 login x password old\n")
+    knows(person, node.https, token)
+    person.git("clone", at, "again").ok()
+
+
 def test_no_header_is_sent_where_nobody_is_sure_to_whom(
     secret: Carried, node: Served, home: Home, folder: Path, tmp_path: Path
 ) -> None:

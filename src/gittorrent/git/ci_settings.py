@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gittorrent.errors import UsageError
+from gittorrent.git.netrc_file import in_netrc
 from gittorrent.git.runner import executable
 from gittorrent.wire.ci_urls import parse_ci_url
 from gittorrent.wire.tokens import encode_basic
@@ -44,8 +45,8 @@ def configured_socket() -> Path | None:
 def caller_header(url: str) -> str:
     """Return what an upstream would be told of the caller: a header's value; empty for nothing.
 
-    In git's order: an ``http.<url>.extraHeader``, a name and password in the URL, and what its
-    credential helpers know.
+    In git's order: an ``http.<url>.extraHeader``, a name and password in the URL, ``~/.netrc``, and
+    what its credential helpers know.
 
     Args:
         url: of the upstream, with the name and password that it may have.
@@ -53,7 +54,10 @@ def caller_header(url: str) -> str:
     extra = _git(["config", "--get-urlmatch", "http.extraHeader", url]).strip()
     if (said := _AUTHORIZATION.match(extra)) is not None:
         return said["value"]
-    return parse_ci_url(url).header if _has_password(url) else _known_by_helpers(url)
+    if _has_password(url):
+        return parse_ci_url(url).header
+    found = in_netrc(url)
+    return _known_by_helpers(url) if found is None else encode_basic(*found)
 
 
 def require_asked_for(url: str) -> None:

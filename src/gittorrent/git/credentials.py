@@ -1,7 +1,8 @@
 """Names and passwords for HTTPS servers that the user named, by git's own ways to know them.
 
-``git credential`` asks the user's helpers, and the user where that is possible, as git itself does
-when a server wants to know who asks (gitcredentials(7)). What was found is remembered for the life
+The user's ``~/.netrc`` is looked at first, as git's own HTTP does by way of curl; then ``git
+credential`` asks the user's helpers, and the user where that is possible, as git itself does when a
+server wants to know who asks (gitcredentials(7)). What was found is remembered for the life
 of this process, as git does it.
 
 Rules: a password is in no command line, URL, message or file of ours; git's processes that are to
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 
 from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
+from gittorrent.git.netrc_file import in_netrc
 from gittorrent.git.runner import executable
 
 if TYPE_CHECKING:
@@ -46,13 +48,17 @@ class Login:
         name: the name.
         password: the password.
         path: the one that they are for; empty for all of a server.
+        is_of_netrc: whether they are from a file that is none of git's helpers'.
     """
 
-    def __init__(self, name: str, password: str, path: str = "") -> None:
+    def __init__(
+        self, name: str, password: str, path: str = "", *, is_of_netrc: bool = False
+    ) -> None:
         self.name = name
         self.password = password
         self.path = path
-        self.is_approved = False
+        self.is_of_netrc = is_of_netrc
+        self.is_approved = is_of_netrc
 
 
 class Logins:
@@ -61,11 +67,16 @@ class Logins:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], Login] = {}  # by server and path
+        self._passed_over: set[str] = set()  # servers that did not take what .netrc has
 
     def known(self, url: str) -> Login | None:
         """Return what was found for a URL, or for all of its server, without asking anybody."""
         server = _server(url)
-        return self._known.get((server, _path(url))) or self._known.get((server, ""))
+        found = self._known.get((server, _path(url))) or self._known.get((server, ""))
+        if found is None and server not in self._passed_over:
+            there = in_netrc(url)
+            found = None if there is None else Login(*there, is_of_netrc=True)
+        return found
 
     def ask(self, url: str, refused: Login | None) -> Login:
         """Return what to say to a server; blocks as long as the user takes.
@@ -78,6 +89,9 @@ class Logins:
             NoLoginError: nobody knows.
         """
         with self._lock:  # one at a time, since the user may be asked
+            if refused is not None and refused.is_of_netrc:
+                self._passed_over.add(_server(url))
+                refused = None
             found = self.known(url)
             if found is not None and found is not refused:
                 return found

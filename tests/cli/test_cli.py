@@ -290,6 +290,17 @@ def test_second_clone_of_the_same_name_is_kept_apart(owner: Person, work: Path) 
     owner.gittorrent("verify", copy).ok()
 
 
+def test_what_is_to_select_refs_is_looked_at_first(owner: Person, work: Path) -> None:
+    for pattern in ("notes", "refs/notes/", "refs/replace/*"):
+        done = owner.gittorrent("publish", work, "--new-key", "--refs", pattern)
+        done.failed(2, f"cannot publish {pattern!r}")
+    assert not (owner.node / "keys").exists()
+    publish(owner, work, "--refs", "refs/notes/commits")
+    publish(owner, work)  # it need not be there
+    owner.git("notes", "add", "-m", "note", cwd=work).ok()
+    assert "refs/notes/commits" in owner.gittorrent("publish", work).ok().out
+
+
 def test_names_that_cannot_be_directories(owner: Person, work: Path) -> None:
     for name in ("../escape", "a/b", "x.git", ".hidden", ""):
         owner.gittorrent("publish", work, "--new-key", f"--name={name}").failed(2, "--name")

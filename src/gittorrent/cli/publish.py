@@ -39,6 +39,7 @@ from gittorrent.repository.copied_refs import copy_refs, name_few
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publish import Publisher, require_own
+from gittorrent.repository.publishable import require_patterns
 from gittorrent.repository.readers_file import close_to_others, is_private_here
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.store.database import CarriedRow, Database
@@ -123,6 +124,7 @@ def publish(
     say = _silent if quiet or as_json else _say
     options = KeyOptions(key, new_key)
     try:
+        require_patterns(patterns)
         found = find_to_publish(repository)
         # Before a key is made; a repository that was published is looked at by `Publisher`.
         if not found.is_bare or not Carried(found.git_dir, found.object_format).is_carried:

@@ -17,6 +17,7 @@ from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import OBJECT_FORMATS
 from gittorrent.ownership import set_mode
+from gittorrent.trust.refpattern import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -371,14 +372,16 @@ def copy_refs_from(
 ) -> None:
     """Give ``git``'s repository the refs of a local one that ``patterns`` match; removes none.
 
+    Reserved names are left out.
+
     Args:
         git: a bare repository.
         source: git directory to copy from.
-        patterns: such as ``refs/heads/*``.
+        patterns: such as ``refs/heads/*``, or the name of a ref, which has to be there.
         without: names of refs that are left as they are.
     """
     specs = [f"+{pattern}:{pattern}".encode("utf-8", "surrogateescape") for pattern in patterns]
-    specs += [b"^refs/gittorrent/*", *(b"^" + name for name in without)]
+    specs += [*(b"^" + name + b"/*" for name in RESERVED), *(b"^" + name for name in without)]
     git.run(
         "fetch",
         "--quiet",

@@ -103,7 +103,8 @@ def copy_refs(clone: FoundRepository, copy: Git, patterns: Sequence[str]) -> Cop
     gone = [(line.ref, line.old, None) for line in found.publish if line.new is None]
     apply_changes(copy, gone, clone.object_format)
     newer = tuple(line.ref for line in found.take if line.ref in own)
-    copy_refs_from(copy, clone.git_dir, patterns, newer)
+    there_now = [each for each in patterns if each.endswith("*") or os.fsencode(each) in own]
+    copy_refs_from(copy, clone.git_dir, there_now, newer)
     record_copied(layout, own)
     left = sorted(there.keys() - own.keys()) if before is None else ()
     return Copied(tuple(left), newer)

@@ -18,7 +18,7 @@ from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.refpattern import RefPattern, is_reserved
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from gittorrent.ids import RefName, Refs
@@ -51,6 +51,16 @@ def list_selected(carried: Carried, patterns: tuple[str, ...]) -> bytes:
         NothingPublishableError: a pattern is none.
         BrokenRefError: a ref cannot be read.
     """
+    require_patterns(patterns)
+    return list_sound_refs(carried.git, *(pattern.removesuffix("/*") for pattern in patterns))
+
+
+def require_patterns(patterns: Iterable[str]) -> None:
+    """Make sure that what is to select refs can do that.
+
+    Raises:
+        NothingPublishableError: a pattern is none.
+    """
     for pattern in patterns:
         try:
             RefPattern(pattern.encode("utf-8", "surrogateescape"))
@@ -58,7 +68,6 @@ def list_selected(carried: Carried, patterns: tuple[str, ...]) -> bytes:
             raise NothingPublishableError(
                 f"cannot publish {pattern!r}: {error}", hint=error.hint
             ) from error
-    return list_sound_refs(carried.git, *(pattern.removesuffix("/*") for pattern in patterns))
 
 
 def publishable(

@@ -153,6 +153,23 @@ def test_names_that_cannot_be_together_are_told_apart(tmp_path: Path) -> None:
     assert gitcmd.refs(copy.directory) == gitcmd.refs(clone.git_dir)
 
 
+def test_a_ref_that_is_selected_by_its_name_may_go(tmp_path: Path) -> None:
+    clone = builder(tmp_path / "clone.git")
+    grow(clone, 1)
+    tip = gitcmd.text(clone.git_dir, "rev-parse", "main")
+    notes, patterns = RefName(b"refs/notes/commits"), (*PATTERNS, "refs/notes/commits", "refs/*")
+    for name in ("refs/notes/commits", f"refs/replace/{'1' * 40}", "refs/gittorrent/x"):
+        clone.set_ref(name, tip)
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    copy_refs(found, copy, patterns)
+    assert gitcmd.refs(copy.directory) == {MAIN: tip, notes: tip}
+    clone.delete_ref("refs/notes/commits")
+    for _ in range(2):
+        copy_refs(found, copy, patterns)
+        assert gitcmd.refs(copy.directory) == {MAIN: tip}
+
+
 def test_what_was_copied_may_have_been_pruned_since(tmp_path: Path) -> None:
     clone = builder(tmp_path / "clone.git")
     grow(clone, 2)

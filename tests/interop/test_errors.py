@@ -382,6 +382,13 @@ def test_where_git_fetches_by_itself_paranoia_is_not_for_show(
         person.git(*words, "-c", "transfer.fsckObjects=true", "clone", url, "d").ok()
 
 
+def test_archives_are_not_to_be_had(project_node: Served, person: Person) -> None:
+    """Nobody signed them, so there would be nothing to compare them with."""
+    done = person.git("archive", f"--remote={url_of(project_node)}", "HEAD")
+    done.failed(128, "what it brings cannot be verified", "hint: clone with --depth 1")
+    assert done.out == ""
+
+
 def test_pinned_url_is_never_unverified(tmp_path: Path, person: Person) -> None:
     bulk.make_small(tmp_path / "served" / "project.git")
     with git_daemon(tmp_path / "served") as place:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent import background
 from gittorrent.durable import temporary_directory
-from gittorrent.errors import GitTorrentError, UnverifiedError
+from gittorrent.errors import GitTorrentError, UnverifiedError, UsageError
 from gittorrent.git.ci_settings import require_asked_for
 from gittorrent.git.environment import hand_down
 from gittorrent.git.http_push import COMMANDS as PUSH_COMMANDS
@@ -44,6 +44,7 @@ from gittorrent.transfer.local_node import LocalNode
 from gittorrent.transfer.location import SCHEME, parse_location
 from gittorrent.transfer.lookups import lookups_of
 from gittorrent.transfer.settings import read_settings
+from gittorrent.wire.service import UPLOAD_ARCHIVE
 
 if TYPE_CHECKING:
     import socket
@@ -137,6 +138,11 @@ class Helper:
         """Connect git to a service for real; otherwise let it fall back to our own commands."""
         if service == RECEIVE_PACK:
             return self._begin_push()
+        if service == UPLOAD_ARCHIVE:
+            raise UsageError(
+                "git archive --remote is not for mirrors: what it brings cannot be verified",
+                hint="clone with --depth 1, and use git archive there",
+            )
         try:
             self._open()
         except UnverifiedError as error:

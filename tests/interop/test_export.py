@@ -457,6 +457,22 @@ def test_a_bucket_without_credentials(project: Carried, person: Person) -> None:
     done.failed(2, "no credentials for s3://bucket/x", "AWS_ACCESS_KEY_ID")
 
 
+def test_the_server_that_amazons_tools_would_ask(
+    project: Carried, owner: Person, buckets: BucketServer
+) -> None:
+    git_dir, place = project.layout.git_dir, f"s3://{buckets.bucket}/by-variable"
+    there = {**CREDENTIALS, "AWS_ENDPOINT_URL": buckets.endpoint}
+    Person(owner.root, variables=there).gittorrent("export", git_dir, place).ok()
+    assert buckets.has("by-variable/mirror-list")
+    host = buckets.endpoint.removeprefix("http://")
+    done = owner.gittorrent("export", git_dir, place, "--endpoint", host)
+    done.failed(2, f"{host} is no URL of a bucket's server", f"write https://{host}")
+    pytest.importorskip("boto3")
+    nobody = Person(owner.root, variables={"AWS_PROFILE": "nobody"})
+    done = nobody.gittorrent("export", git_dir, place, "--endpoint", buckets.endpoint)
+    done.failed(2, "AWS_PROFILE cannot be used", "AWS_ACCESS_KEY_ID")
+
+
 def test_a_bucket_that_is_not_there(project: Carried, owner: Person, buckets: BucketServer) -> None:
     words = ("export", project.layout.git_dir, "s3://nowhere/x", "--endpoint", buckets.endpoint)
     for option in ((), ("--dry-run",), ("--verify",)):

@@ -45,6 +45,9 @@ RETRIES = 5
 RETRY_SECONDS = 60
 """How often, and for how long, what fails is tried again."""
 
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""Variables that name the server for Amazon's own tools, the one that counts first."""
+
 MACHINES_CREDENTIALS = ("/latest/api/token", "/latest/meta-data/")
 """What the library asks Amazon's machines for when it was told no credentials."""
 
@@ -70,7 +73,7 @@ class Bucket:
 
     Args:
         url: ``s3://BUCKET/PREFIX``.
-        endpoint: URL of the server; None for Amazon's.
+        endpoint: URL of the server; None for the one that the environment names, or Amazon's.
         most: objects that may be listed.
 
     Raises:
@@ -97,6 +100,11 @@ class Bucket:
         self._obstore: Any = obstore
         self._errors: Any = exceptions
         self.name = f"{SCHEME}{bucket}/{self._prefix}"
+        endpoint = endpoint or _usual_endpoint()
+        if endpoint is not None and not endpoint.startswith(("https://", "http://")):
+            raise UsageError(
+                f"{endpoint} is no URL of a bucket's server", hint=f"write https://{endpoint}"
+            )
         plain = endpoint is not None and endpoint.startswith("http://")
         # Without TLS there are no certificates to judge, and the machine may know no authority.
         options: Any = {"allow_http": True, "allow_invalid_certificates": True} if plain else {}
@@ -350,16 +358,27 @@ def _attributes(name: str) -> dict[str, str]:
     return {"Content-Type": kind.content_type, "Cache-Control": kind.cache}
 
 
+def _usual_endpoint() -> str | None:
+    """Return the server that Amazon's own tools would ask, if the environment names one."""
+    return next((found for name in ENDPOINTS if (found := os.environ.get(name))), None)
+
+
 def _profile() -> object:
     """Return what gives the credentials of the profile that AWS_PROFILE names."""
     try:
+        from botocore.exceptions import BotoCoreError
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError as error:
         raise UsageError(
             "AWS_PROFILE is set, and profiles are read by boto3, which is not installed here",
             hint="pip install boto3, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead",
         ) from error
-    return Boto3CredentialProvider()
+    try:
+        return Boto3CredentialProvider()
+    except (BotoCoreError, ValueError) as error:
+        raise UsageError(
+            f"AWS_PROFILE cannot be used: {_first_line(error)}", hint=CREDENTIALS_HINT
+        ) from error
 
 
 def _is_alive(pid: int) -> bool:

@@ -149,8 +149,9 @@ def test_not_enabled_over_git(place: Place, tmp_path: Path) -> None:
     place.commit("a")
     with serving(place.mirror, home=make_home(tmp_path / "other"), options=LOOPBACK) as served:
         status, said = place.push(f"{served.git}/project.git", "main")
-        assert (status, NO_PUSH in said) == (128, True)
-        assert place.push(f"{served.http}/project.git", "main")[0] == 0
+        url = f"{served.http}/project.git"
+        assert (status, f"{NO_PUSH}; push to {url}, over ssh," in said) == (128, True)
+        assert place.push(url, "main")[0] == 0
 
 
 @pytest.mark.parametrize("with_id", [False, True])

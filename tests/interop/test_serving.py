@@ -46,6 +46,7 @@ from gittorrent.wire.messages import (
 from gittorrent.wire.mirrorlist import parse_lines, parse_text
 from gittorrent.wire.pktline import FLUSH
 from gittorrent.wire.reelname import PackShape, ReelName
+from gittorrent.wire.service import ServiceRequest, encode_request
 from gittorrent.wire.session import MessageReceived, Role, Session
 from support import gitcmd, nodes
 from support.nodes import Served, call, fetch, request
@@ -166,6 +167,31 @@ def test_push_is_refused_with_our_words(
     done = run_git(git, "push", url, "main:refs/heads/new", cwd=carried.layout.git_dir)
     assert done.returncode != 0
     assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "named"),
+    [
+        (b"/project.git", b"localhost:1", "http://localhost:{port}/project.git"),
+        (b"/nothing.git", b"m.example.org", "http://m.example.org:{port}/nothing.git"),
+        (b"/project.git", b"m.example.org\\x", ""),
+        (b"/project.git", b"me@m.example.org", ""),
+        (b"/../x", b"m.example.org", ""),
+        (b"/" + b"x" * 150, b"m.example.org", ""),
+        (b"/project.git", None, ""),
+    ],
+)
+def test_where_pushes_are_taken_is_said_to_whoever_may_not(
+    served: Served, path: bytes, host: bytes | None, named: str
+) -> None:
+    """What is named is made of the caller's words, so that it tells nothing of what is here."""
+    line = encode_request(ServiceRequest("git-receive-pack", path, host))
+    answer = call(served.git_address, pktline.encode(line))
+    url = named.format(port=served.http_address[1])
+    where = f"{url}, over ssh, or to another mirror\n" if named else ""
+    assert (
+        answer[4:].decode().startswith(f"ERR {NO_PUSH}; push {'to' if named else 'over'} {where}")
+    )
 
 
 def test_configuration_of_the_repository_does_not_weaken_serving(

@@ -28,10 +28,18 @@ from gittorrent.node.git_turns import BUSY, BusyError
 from gittorrent.node.pushes import BUSY as PUSHES_BUSY
 from gittorrent.node.shared_callers import SharedCallers
 from gittorrent.node.watched import CallerEndedError
+from gittorrent.transfer.addresses import is_wildcard, plain_address, show_address
 from gittorrent.transfer.packet_reader import PacketReader
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS
 from gittorrent.wire import notify, pktline
-from gittorrent.wire.limits import MAX_EXTRA, MAX_EXTRA_BYTES, MAX_HOST, MAX_LIST_LINES, MAX_PATH
+from gittorrent.wire.limits import (
+    MAX_EXTRA,
+    MAX_EXTRA_BYTES,
+    MAX_HOST,
+    MAX_LIST_LINES,
+    MAX_PATH,
+    MAX_REASON,
+)
 from gittorrent.wire.service import (
     MIRROR_LIST,
     MIRROR_MUX,
@@ -42,15 +50,17 @@ from gittorrent.wire.service import (
     UPLOAD_PACK,
     parse_request,
 )
+from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from gittorrent.node.catalogue import Served
     from gittorrent.node.connection_limiter import ConnectionSlot
     from gittorrent.node.services import NodeServices
     from gittorrent.transfer.limiter import Limiter
     from gittorrent.wire.service import ServiceRequest
+    from gittorrent.wire.urls import Endpoint
 
 MAX_REQUEST = MAX_PATH + MAX_HOST + MAX_EXTRA * (MAX_EXTRA_BYTES + 1) + 128
 """Bytes of the first packet: all its fields at their longest."""
@@ -64,8 +74,11 @@ OUR_FAULT = "this mirror has a problem of its own; try another"
 CACHED_SERVICES = (MIRROR_LIST, MIRROR_SYNC, MIRROR_MUX)
 """What is answered for a repository in the cache: it has no refs that git's clients could fetch."""
 
-NO_PUSH = (
-    "this mirror takes no pushes over git://; push over http:// or ssh, or to another mirror"
+NO_PUSH = "this mirror takes no pushes over git://"
+"""How it begins what is said to whoever pushes there, `MAX_REASON` characters at most."""
+
+_PUSH_ELSEWHERE = (
+    f"{NO_PUSH}; push over http:// or ssh, or to another mirror"
     " (its operator can allow it: gittorrent serve --git-push)"
 )
 
@@ -98,6 +111,7 @@ class GitListener:
         services: what callers are served with.
         conversations: holds the conversations of callers that ask for one.
         takes_pushes: whether git's receive-pack is served.
+        web: returns where the node listens for HTTP, wildcards as such.
     """
 
     def __init__(
@@ -106,7 +120,9 @@ class GitListener:
         conversations: Conversations,
         *,
         takes_pushes: bool = False,
+        web: Callable[[], Iterable[Endpoint]] = tuple,
     ) -> None:
+        self._web = web
         self._pushes = services.pushes
         self._catalogue = services.catalogue
         self._lists = services.lists
@@ -168,7 +184,7 @@ class GitListener:
         service = self._services.get(request.service)
         refusal = None
         if service is None:
-            texts = {RECEIVE_PACK: NO_PUSH, UPLOAD_ARCHIVE: NO_ARCHIVE}
+            texts = {RECEIVE_PACK: self._no_push(sock, request), UPLOAD_ARCHIVE: NO_ARCHIVE}
             refusal = texts.get(request.service, f"no service {request.service} here")
         elif served is None or (served.is_cached and request.service not in CACHED_SERVICES):
             refusal = NOT_SERVED
@@ -194,6 +210,31 @@ class GitListener:
                 reason=error,
             )
             await refuse(sock, OUR_FAULT)
+
+    def _no_push(self, sock: socket.socket, request: ServiceRequest) -> str:
+        """Say that pushes are not taken, and where they are, whether there is anything or not."""
+        base = self._lists.told_web_base or self._web_base_beside(sock, request)
+        if base is None:
+            return _PUSH_ELSEWHERE
+        try:
+            url = parse_learned_url(base + request.path.decode("utf-8", "replace")).url
+        except UrlError:
+            return _PUSH_ELSEWHERE
+        named = f"{NO_PUSH}; push to {url}, over ssh, or to another mirror"
+        return named if len(named) <= MAX_REASON else _PUSH_ELSEWHERE
+
+    def _web_base_beside(self, sock: socket.socket, request: ServiceRequest) -> str | None:
+        """Return where HTTP is listened for at the address that a caller came to, by its name."""
+        local = plain_address(sock.getsockname()[0])
+        for each in self._web():
+            is_same_kind = (":" in each.host) == (":" in local)
+            if each.host == local or (is_wildcard(each.host) and is_same_kind):
+                try:
+                    name = parse_learned_url(f"git://{(request.host or b'').decode('ascii')}/").host
+                except (UrlError, UnicodeDecodeError):
+                    return None
+                return f"{each.scheme}://{show_address(name, each.port)}"
+        return None
 
     async def _give(self, service: Callable[[Call], Awaitable[None]], call: Call) -> None:
         """Serve a caller as long as everybody may read the repository."""

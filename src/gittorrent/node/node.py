@@ -152,7 +152,12 @@ class Node:
             services, home.node_id(), slots, peer_exchange=options.discovery.peer_exchange
         )
         self._limit_callers(options.callers)
-        self._git = GitListener(services, self._conversations, takes_pushes=options.git_push)
+        self._git = GitListener(
+            services,
+            self._conversations,
+            takes_pushes=options.git_push,
+            web=lambda: [each for each in self._listeners.endpoints if each.scheme == "http"],
+        )
         self._http = HttpListener(
             services,
             self._conversations,

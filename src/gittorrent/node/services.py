@@ -128,6 +128,14 @@ class Lists:
         self._wait_seconds = wait_seconds
         self._auth: dict[str, tuple[PushId, tuple[AuthLine, ...]]] = {}
 
+    @property
+    def told_web_base(self) -> str | None:
+        """What HTTP URLs of this node begin with, if the operator says it."""
+        public = self._reachable.public
+        if public is None or public.scheme not in ("http", "https"):
+            return None
+        return public.url.rstrip("/")
+
     def web_base(self, scheme: str, host: str) -> str | None:
         """Return what HTTP URLs of this node begin with for a caller: what the operator says first.
 
@@ -137,9 +145,8 @@ class Lists:
             scheme: by which it came.
             host: that it named, with the port; anything at all.
         """
-        public = self._reachable.public
-        if public is not None and public.scheme in ("http", "https"):
-            return public.url.rstrip("/")
+        if (told := self.told_web_base) is not None:
+            return told
         try:
             return parse_learned_url(f"{scheme}://{host}/").url.rstrip("/")
         except UrlError:

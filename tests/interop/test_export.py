@@ -372,6 +372,7 @@ def test_what_is_private_is_not_exported(owner: Person, owner_key: Signer, tmp_p
         (("www", "--endpoint", "http://127.0.0.1:9"), 2, "--endpoint is for buckets"),
         (("www", "--url", "ftp://example.org/x"), 2, "--url"),
         (("www", "--url", "git://example.org/x"), 2, "no web server's"),
+        (("www", "--url", "https://example.org/"), 2, "names no repository"),
         (("www", "--follow", "--dry-run"), 2, "--dry-run"),
         (("www", "--every", "5m"), 2, "--every"),
         (("s3://bucket/x", "--endpoint", "http://127.0.0.1:9"), 3, "cannot use s3://bucket/x"),

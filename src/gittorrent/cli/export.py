@@ -222,11 +222,16 @@ def _checked(urls: tuple[str, ...]) -> tuple[str, ...]:
     """Return URLs that others may be told of."""
     for url in urls:
         try:
-            parse_learned_url(url)
+            endpoint = parse_learned_url(url)
         except UrlError as error:
             raise UsageError(f"--url: {error}") from error
         if not url.startswith(("http://", "https://")):
             raise UsageError(f"--url: {url} is no web server's", hint="it begins with https://")
+        if not endpoint.path.strip("/"):
+            raise UsageError(
+                f"--url: {url} names no repository, and nobody can clone from it",
+                hint=f"as in {url.rstrip('/')}/project",
+            )
     return urls
 
 

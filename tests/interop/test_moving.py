@@ -193,6 +193,18 @@ def test_mirrors_move_with_their_home(owner: Person, operator: Person, origin: P
     assert rows(moved)["project"]["path"] == str(moved.node / "repositories" / "project.git")
 
 
+def test_a_home_that_is_known_by_a_link_is_the_same(owner: Person) -> None:
+    """What it made is still its own: closed to others, and deleted on request."""
+    gitcmd.git(owner.root, "clone", "-q", bulk.make_small(owner.root / "other.git"), "tool")
+    publish(owner, owner.root / "tool")
+    copy = owner.node.rename(owner.root / "disk") / "repositories" / "tool.git"
+    owner.node.symlink_to(owner.root / "disk")
+    owner.gittorrent("policy", "add", "--private", "-r", owner.root / "tool").ok()
+    assert copy.stat().st_mode & 0o077 == 0
+    owner.gittorrent("remove", "tool", "--delete", "--yes").ok()
+    assert not copy.exists()
+
+
 def waiting(person: Person, name: str) -> int:
     """Return how many pushes wait for the keeper."""
     shown = json.loads(person.gittorrent("keeper", "show", name, "--json").ok().out)

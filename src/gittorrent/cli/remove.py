@@ -186,7 +186,7 @@ def _is_doomed(row: CarriedRow, home: Home, *, keep: bool, delete_copy: bool) ->
     Raises:
         UsageError: it was asked for and may not be.
     """
-    is_own = Path(row.path).parent == home.repositories
+    is_own = Path(row.path).parent.resolve() == home.repositories.resolve()
     if delete_copy and row.role != MIRROR and not is_own:
         raise UsageError(
             f"{row.path} was published in place, and is not deleted",

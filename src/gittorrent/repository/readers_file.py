@@ -45,7 +45,8 @@ def close_to_others(layout: Layout, folder: Path) -> None:
         layout: of its git directory, whose log is one for this repository alone.
         folder: where the node makes repositories; how those elsewhere are open is for their owners.
     """
-    if layout.git_dir.parent == folder and has_private(layout):
+    # The home may have been moved, and a link be left by which its repositories are known.
+    if layout.git_dir.parent.resolve() == folder.resolve() and has_private(layout):
         layout.git_dir.chmod(0o700)
 
 

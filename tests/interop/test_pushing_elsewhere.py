@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from support.gitcmd import git, text
 from support.nodes import LOOPBACK
 from support.programs import GITS, Person, somebody
 from support.publishing import builder, grow, publish
+from support.running_servers import running
 
 PUSHING = changed(LOOPBACK, git_push=True)
 MAIN = RefName(b"refs/heads/main")
@@ -147,6 +151,75 @@ def test_the_host_is_silent(place: Place, silent: int) -> None:
         done = place.person.git("push", pinned, "main", cwd=work).ok()
         assert f"takes long to answer; pushing to {served.git}/" in done.err
         assert place.shown() == new
+
+
+class _Curious(BaseHTTPRequestHandler):
+    """Lists what a node lists, and wants to know who pushes."""
+
+    node: str
+    heard: list[str]
+
+    def do_GET(self) -> None:
+        self.heard.append(f"{self.path} {self.headers}")
+        if "service=git-receive-pack" in self.path:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.end_headers()
+            return
+        status, data = 200, b""
+        try:
+            with urllib.request.urlopen(f"{self.node}{self.path}") as answer:
+                data = answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                status = error.code
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        del format, args
+
+
+@pytest.mark.parametrize("program", GITS)
+def test_nothing_of_the_user_s_is_told_to_whom_the_user_did_not_name(
+    place: Place, program: str
+) -> None:
+    secret = "not-for-strangers"
+    person = replace(place.person, git_program=program)
+    cookies = person.root / "cookies"
+    cookies.write_text(f"127.0.0.1\tFALSE\t/\tFALSE\t0\tname\t{secret}\n")
+    helper = f'!f() {{ echo "username=x"; echo "password={secret}"; }}; f'
+    home = nodes.make_home(place.root / "mirror-node")
+    with nodes.serving(place.mirror, home=home, options=PUSHING) as served:
+        heard: list[str] = []
+        handler = type("_", (_Curious,), {"node": served.http, "heard": heard})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        at = f"http://127.0.0.1:{server.server_port}"
+        with running(server):
+            work, _ = place.clone("git", at, PUSHING)
+            for name, value in (
+                ("http.extraHeader", f"Authorization: Bearer {secret}"),
+                (f"http.{at}/.extraHeader", f"X-Access: {secret}"),
+                ("http.cookieFile", str(cookies)),
+                ("http.proxy", f"http://{secret}@127.0.0.1:1"),
+                ("credential.helper", helper),
+                (f"credential.{at}.helper", helper),
+                ("http.userAgent", secret),
+            ):
+                git(work, "config", name, value)
+            proxied = {"http_proxy": "http://127.0.0.1:1", "all_proxy": "http://127.0.0.1:1"}
+            person.variables.update(proxied)
+            url = f"gittorrent://{place.mirror.info.repository_id}"
+            person.git("push", url, "main", cwd=work).failed(128)
+        assert any("service=git-receive-pack" in each for each in heard), heard
+        assert secret not in "".join(heard)
+        (person.root / "home" / ".netrc").write_text(f"default login x password {secret}\n")
+        (person.root / "home" / ".netrc").chmod(0o600)
+        done = person.git("push", url, "main", cwd=work)
+        done.failed(128)
+        assert secret not in done.err
 
 
 def test_a_mirror_at_whose_place_something_else_is_gets_nothing(

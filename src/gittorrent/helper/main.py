@@ -167,7 +167,7 @@ class Helper:
             if depot.sock is not None:
                 self._relay(depot.sock, depot.said)
                 return True
-            self._pusher = HttpPusher(self._remote, depot.endpoint.url)
+            self._pusher = HttpPusher(self._remote, depot.endpoint.url, depot.address)
         _say("fallback")
         return False
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.git.http_settings import ProxyError, read_http_settings
+from gittorrent.git.netrc_file import in_netrc
 from gittorrent.helper.relay import ask_for_service
 from gittorrent.transfer.candidates import Candidates
 from gittorrent.transfer.dialling import NotCarriedThereError, connect
@@ -47,11 +48,13 @@ class Depot(Struct):
         endpoint: where it is.
         sock: of a stream, on which it was asked for the service; None where there is none.
         said: what it said on it already.
+        address: where one that nobody named was judged; None for one that was, and for streams.
     """
 
     endpoint: Endpoint
     sock: socket.socket | None = None
     said: bytes = b""
+    address: str | None = None
 
 
 async def find_depot(location: Location, context: Context) -> Depot:
@@ -103,15 +106,26 @@ class _Seeking:
         is_named = source.trusted is None
         if transport_of(endpoint).is_stream:
             return await self._ask_stream(source, endpoint, is_named=is_named)
-        if is_named:
-            # Who is there says to git itself whether it takes a push, and to whom.
-            if endpoint.scheme != "ssh" and not await stoppable(_has_proxy, endpoint):
-                (await connect(endpoint, client_timeouts=self._timeouts)).sock.close()
-        else:
-            found, _ = await ask_list(endpoint, source.trusted, self._timeouts)
-            if found.repository_id != self._repository:
-                raise NotCarriedThereError(endpoint, f"it carries {found.repository_id}")
+        if not is_named:
+            return await self._ask_web(source, endpoint)
+        # Who is there says to git itself whether it takes a push, and to whom.
+        if endpoint.scheme != "ssh" and not await stoppable(_has_proxy, endpoint):
+            (await connect(endpoint, client_timeouts=self._timeouts)).sock.close()
         return Depot(endpoint)
+
+    async def _ask_web(self, source: Source, endpoint: Endpoint) -> Depot:
+        """Return a mirror behind HTTP that nobody named."""
+        if in_netrc(endpoint.url) is not None:
+            # Git would say it there, and may do so in the clear.
+            raise UnreachableError(f"{endpoint.url} is passed over: ~/.netrc has a password for it")
+        if "=" in endpoint.url:
+            raise UnreachableError(f"{endpoint.url} is passed over: git takes no settings for it")
+        dialled = await connect(endpoint, source.trusted, client_timeouts=self._timeouts)
+        dialled.sock.close()
+        found, _ = await ask_list(endpoint, source.trusted, self._timeouts)
+        if found.repository_id != self._repository:
+            raise NotCarriedThereError(endpoint, f"it carries {found.repository_id}")
+        return Depot(endpoint, address=dialled.address)
 
     async def _ask_stream(self, source: Source, endpoint: Endpoint, *, is_named: bool) -> Depot:
         sock = await ask_for_service(endpoint, RECEIVE_PACK, source.trusted, self._timeouts)

@@ -128,7 +128,7 @@ def test_shallow_and_partial_clones(served: Served, tmp_path: Path, transport: s
 @pytest.mark.parametrize("transport", ["git", "http"])
 def test_paths_by_id(served: Served, carried: Carried, tmp_path: Path, transport: str) -> None:
     base, repository = getattr(served, transport), carried.info.repository_id
-    for number, path in enumerate((repository, f"{repository}/project.git")):
+    for number, path in enumerate((repository, f"{repository}/project.git", "project.git/")):
         clone("git", f"{base}/{path}", tmp_path / str(number))
 
 
@@ -288,7 +288,7 @@ def test_a_repository_that_vanished_is_not_served(tmp_path: Path, key: Signer) -
 # --- what is refused -----------------------------------------------------------------------------
 
 TRICKS = [
-    b"/", b"//project.git", b"/project.git/", b"/./project.git", b"/x/../project.git",
+    b"/", b"//project.git", b"/project.git/.", b"/./project.git", b"/x/../project.git",
     b"/../project.git", b"/project.git/..", b"/PROJECT.git", b"/%70roject.git", b"/project.git.git",
     b"/etc/passwd", b"/project.git/objects", b"/~root/project.git", b"/other.git",
     b"/project.gi\xff",

@@ -245,7 +245,7 @@ class Catalogue:
         return self._paths
 
     def find(self, path: bytes, access: Access = STRANGER) -> Served | None:
-        """Return the repository known at ``path``, byte for byte.
+        """Return the repository known at ``path``, byte for byte but for slashes at its end.
 
         Args:
             path: of it.
@@ -254,6 +254,7 @@ class Catalogue:
         Returns:
             None where there is none that they may know of.
         """
+        path = path.rstrip(b"/")  # as git daemon has it; clones have such URLs
         found = self._table().get(path)
         if found is not None:
             return found

@@ -42,10 +42,11 @@ def test_every_path_of_a_repository(carried: Carried) -> None:
     catalogue = Catalogue([carried])
     repository = carried.info.repository_id
     for path in ("project.git", "project", repository, f"{repository}/project.git"):
-        found = catalogue.find(f"/{path}".encode())
-        assert found is not None
-        assert found.carried is carried
-    for other in (b"", b"/", b"project.git", b"/project.git/", b"/other.git", b"/Project.git"):
+        for slashes in ("", "/", "//"):
+            found = catalogue.find(f"/{path}{slashes}".encode())
+            assert found is not None
+            assert found.carried is carried
+    for other in (b"", b"/", b"project.git", b"//project.git", b"/other.git", b"/Project.git"):
         assert catalogue.find(other) is None
     assert [served.path for served in catalogue] == ["/project.git"]
 

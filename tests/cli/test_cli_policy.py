@@ -214,6 +214,12 @@ def test_rights_are_taken_away_by_file_or_beginning_of_a_name(
     policy(owner, project, "add", keys / "alice.pub", keys / "bob.pub", BRANCHES, "refs/tags/*")
     policy(owner, project, "remove", keys / "alice.pub", "refs/tags/*")
     policy(owner, project, "remove", name_of(keys / "bob")[:20])
+    policy(owner, project, "add", keys / "bob.pub", keys / "carol.pub", BRANCHES)
+    policy(owner, project, "remove", "bob@example.org")
+    policy(owner, project, "add", keys / "bob.pub", BRANCHES, "--label", "carol@example.org")
+    twice = owner.gittorrent("policy", "remove", "carol@example.org", "-r", project)
+    twice.failed(2, name_of(keys / "bob"), name_of(keys / "carol"), "are called")
+    policy(owner, project, "remove", keys / "bob.pub", keys / "carol.pub")
     rules = [(r["pattern"], r["key"]) for r in shown(owner, project)["rules"]]
     assert rules[1:] == [(BRANCHES, name_of(keys / "alice"))]
     done = owner.gittorrent("policy", "remove", "ssh:SHA256:", "-r", project)

@@ -257,12 +257,14 @@ def remove(
 ) -> None:
     """Take rights away: a new version of the policy.
 
-    KEY is as for 'gittorrent policy add', or the beginning of a key's name. Without PATTERN a key
-    loses all its rights. What it pushed stays; what it pushes from then on is refused.
+    KEY is as for 'gittorrent policy add', the beginning of a key's name, or what the policy calls
+    it. Without PATTERN a key loses all its rights. What it pushed stays; what it pushes from then
+    on is refused.
 
     \b
     Examples:
       gittorrent policy remove alice.pub
+      gittorrent policy remove alice@laptop
       gittorrent policy remove ssh:SHA256:Zx81qk 'refs/tags/*'
       gittorrent policy remove carol.pub --root
       gittorrent policy remove refs/heads/release --quorum
@@ -277,7 +279,7 @@ def remove(
     with as_arguments():
         names, patterns = split_arguments(arguments)
         known = {*edit.named_keys(changed.policy), *(pin.key for pin in changed.policy.keys)}
-        keys = keys_to_remove(names, known)
+        keys = keys_to_remove(names, known, changed.policy.labels)
         if quorum:
             changed = edit.remove_quorums(changed, patterns)
         elif web_of_trust:

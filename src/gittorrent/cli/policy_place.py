@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gittorrent.push.log import VerifiedLog
     from gittorrent.push.rule import Push
     from gittorrent.store.home import Home
+    from gittorrent.trust.labels import Label
 
 STDIN = "-"
 """Stands for standard input among the names of files."""
@@ -280,12 +281,15 @@ def _named(name: str, place: PolicyPlace) -> FoundKey:
     return found
 
 
-def keys_to_remove(names: Sequence[str], known: Iterable[KeyRef]) -> list[KeyRef]:
-    """Return the keys that are meant by names, beginnings of names, or files.
+def keys_to_remove(
+    names: Sequence[str], known: Iterable[KeyRef], labels: Iterable[Label] = ()
+) -> list[KeyRef]:
+    """Return the keys that are meant by names, beginnings of names, files, or labels.
 
     Args:
         names: what the user typed.
         known: the keys that the policy names.
+        labels: what it calls some of them; a file of that name comes before.
 
     Raises:
         UsageError: a name stands for none, or for several.
@@ -297,12 +301,20 @@ def keys_to_remove(names: Sequence[str], known: Iterable[KeyRef]) -> list[KeyRef
         if name.startswith(("ssh:", "openpgp:", "SHA256:")):
             wanted = name.partition(":")[2] if name.startswith(("ssh:", "openpgp:")) else name
             found.append(_one(wanted, name, known))
+        elif (called := _called(name, known, labels)) and not Path(name).exists():
+            if len(called) > 1:
+                raise UsageError(f"{name} is what {' and '.join(map(str, called))} are called")
+            found += called
         else:
             inside = [each.key for each in read_keys(_read(name), name).keys if each.key in known]
             if not inside:
                 raise UsageError(f"the policy names none of the keys in {name}")
             found += inside
     return found
+
+
+def _called(name: str, known: Sequence[KeyRef], labels: Iterable[Label]) -> list[KeyRef]:
+    return [label.key for label in labels if label.text == name and label.key in known]
 
 
 def _one(wanted: str, name: str, known: Sequence[KeyRef]) -> KeyRef:

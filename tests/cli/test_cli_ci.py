@@ -119,6 +119,18 @@ def test_another_file(runner: Person, tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
+def test_all_users_need_a_socket_that_all_reach(runner: Person, tmp_path: Path) -> None:
+    path = tmp_path / "system"
+    admin = Person(runner.root, runner.git_program, {"GIT_CONFIG_SYSTEM": str(path)})
+    done = admin.gittorrent(*SET_UP, "--system").ok()
+    assert "which others do not reach" in done.err
+    assert str(runner.node) in done.err
+    done = admin.gittorrent(*SET_UP, "--system", "--socket", "/run/gittorrent/ci.sock").ok()
+    assert "which others do not reach" not in done.err
+    assert "ciSocket = /run/gittorrent/ci.sock" in path.read_text()
+    assert "do not reach" not in runner.gittorrent(*SET_UP).ok().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

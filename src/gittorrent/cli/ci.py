@@ -98,8 +98,8 @@ def setup(
     \b
     Examples:
       gittorrent ci setup --for https://github.com/
-      gittorrent ci setup --for https://gitlab.example.org/ --user gitlab-ci-token --system
-      gittorrent ci setup --for https://github.com/ --socket /run/gittorrent/ci.sock
+      gittorrent ci setup --for https://gitlab.example.org/ --user gitlab-ci-token
+      gittorrent ci setup --system --for https://github.com/ --socket /run/gittorrent/ci.sock
     """
     if socket is not None and not socket.is_absolute():
         raise UsageError(f"--socket {socket}: git knows it from everywhere; write the whole path")
@@ -122,6 +122,12 @@ def setup(
     elif not quiet:
         for prefix in done.prefixes:
             click.echo(f"git goes to this machine's node for {prefix}")
+    if scope == "system" and file is None and socket is None and not quiet:
+        click.echo(
+            f"gittorrent: all users are led to {named}, the socket of your own node, which others"
+            " do not reach: let [ci] in node.toml name one for all, and name it with --socket",
+            err=True,
+        )
     if shutil.which("git-lfs") is not None and not quiet:
         click.echo(
             "gittorrent: Git LFS does not get objects of repositories below these URLs: it knows no"

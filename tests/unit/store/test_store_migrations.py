@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.errors import LocalError
 from gittorrent.ids import RepositoryId
 from gittorrent.store.database import CarriedRow, Database
+from support.disks import small_disk
 
 SCRIPTS = sorted(
     (
@@ -116,6 +118,25 @@ def test_what_an_earlier_version_wrote_is_kept(tmp_path: Path, version: int) -> 
         ]
         if table != "changes":  # counts the rows that triggers saw
             assert kept == rows, table
+
+
+@pytest.mark.parametrize("room", [0, 40_000])
+@pytest.mark.parametrize("version", [1, len(ROWS) - 1])
+def test_a_full_disk_leaves_what_an_earlier_version_wrote(
+    tmp_path: Path, version: int, room: int
+) -> None:
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        path = disk.path / "old.sqlite"
+        make(path, version)
+        before = content(path)
+        filler = disk.fill(leave=room)
+        with pytest.raises(LocalError, match="full"):
+            Database(path)
+        filler.unlink()
+        assert content(path) == before
+        database = Database(path)
+        assert database.carried() == [CarriedRow("a", A, "/a.git", "mirror", "git://x/a")]
+        database.close()
 
 
 @pytest.mark.parametrize("version", range(2, 5))

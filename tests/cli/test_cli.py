@@ -236,13 +236,21 @@ def test_work_trees_of_a_bare_repository_are_a_clone(owner: Person, work: Path) 
         again = publish(owner, each)
         assert (again["repository_id"], again["path"]) == (first["repository_id"], first["path"])
         assert owner.gittorrent("verify", each).ok()
-    # One that was published in place stays that when somebody links a work tree to it.
-    bare = owner.root / "deployed.git"
+
+
+def test_a_bare_repository_with_what_follows_no_branch_is_published_in_place(
+    owner: Person, work: Path
+) -> None:
+    bare, site, live = (owner.root / name for name in ("deployed.git", "site", "live"))
     owner.git("clone", "-q", "--bare", work, bare).ok()
-    second = publish(owner, bare, "--new-repository")
-    owner.git("worktree", "add", "-q", "--detach", owner.root / "site", cwd=bare).ok()
-    for each in (bare, owner.root / "site"):
-        assert publish(owner, each)["repository_id"] == second["repository_id"]
+    owner.git("worktree", "add", "-q", "--detach", site, cwd=bare).ok()
+    first = publish(owner, site)
+    assert (first["name"], first["path"]) == ("deployed", str(bare))
+    # It stays that when somebody checks out a branch.
+    owner.git("worktree", "add", "-q", live, cwd=bare).ok()
+    for each in (bare, site, live):
+        again = publish(owner, each)
+        assert (again["repository_id"], again["path"]) == (first["repository_id"], str(bare))
 
 
 def test_a_work_tree_apart_from_its_git_directory_is_what_is_named(

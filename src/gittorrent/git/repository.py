@@ -41,7 +41,7 @@ class FoundRepository(Struct, frozen=True):
 
     Args:
         git_dir: its git directory, absolute.
-        is_bare: whether it has no work tree, linked ones included.
+        is_bare: whether it has no work tree, linked ones with a branch included.
         object_format: SHA-1 or SHA-256.
         place: the directory that its user knows it by: the top of its work tree, or a bare one's
             git directory.
@@ -72,23 +72,41 @@ def find_repository(path: Path) -> FoundRepository:
         common = places.removesuffix("\n")[len(own) + 1 :]
     git_dir = Path(own)
     common_dir = Path(path, common).resolve()
-    if common_dir != git_dir.resolve():
+    if common_dir != git_dir.resolve():  # a linked work tree, which is never bare itself
         git_dir = common_dir
+        bare = _ask(git_dir, "--is-bare-repository").removesuffix("\n")
     refused = refusal(git_dir)
     if refused is not None:  # for what it borrows: git itself refuses it for what is its own
         raise NotARepositoryError(str(refused), hint=refused.hint)
     git_dir = git_dir.resolve()
-    is_bare = bare == "true" and not any((git_dir / "worktrees").glob("*"))
+    is_bare = bare == "true" and not _is_worked_in(git_dir)
     place = git_dir if is_bare else _top(git_dir, path)
     return FoundRepository(git_dir, is_bare, OBJECT_FORMATS[name], place)
 
 
+def _is_worked_in(git_dir: Path) -> bool:
+    """Tell whether somebody works in linked work trees of a bare repository.
+
+    Git lets nobody push to a branch that is checked out there. What is checked out with a detached
+    HEAD, as for a web site, follows no branch.
+    """
+    if _is_led_to(git_dir):
+        return True
+    if not (git_dir / "worktrees").is_dir():  # as nearly always, and git need not be asked
+        return False
+    listed = Git(git_dir).attempt("worktree", "list", "--porcelain").stdout
+    return any(line.startswith(b"branch ") for line in listed.splitlines())
+
+
+def _is_led_to(git_dir: Path) -> bool:
+    """Tell whether a file beside a repository leads to it, as where all work trees are linked."""
+    beside = git_dir.parent / ".git"
+    return beside.is_file() and git_directory_of(git_dir.parent) == git_dir
+
+
 def _top(git_dir: Path, path: Path) -> Path:
     """Return the top of the work tree of a repository that was found by ``path``."""
-    beside = git_dir.parent / ".git"
-    # Those who only use linked work trees often have a bare repository beside them, and a file that
-    # leads to it.
-    if beside == git_dir or (beside.is_file() and git_directory_of(git_dir.parent) == git_dir):
+    if git_dir.name == ".git" or _is_led_to(git_dir):
         return git_dir.parent
     try:
         return Path(_ask(path, "--show-toplevel").removesuffix("\n"))

@@ -209,6 +209,17 @@ def _may_be_carried(path: Path) -> bool:
     return linked or any(Layout(each).info.exists() for each in (path, path / ".git"))
 
 
+def _is_to_serve(carried: Carried) -> bool:
+    """Tell whether a repository that was found, and not named, is served: no clone that seeds is.
+
+    People have several of one project, and did not ask that these take the place of a mirror.
+    """
+    try:
+        return carried.is_published_or_mirrored
+    except GitTorrentError:  # it is damaged, which whoever serves it says
+        return True
+
+
 def _carried_below(directory: Path, depth: int, seen: set[Path]) -> Iterator[Carried]:
     """Yield carried repositories below ``directory``, each once however links lead to it."""
     try:
@@ -228,7 +239,8 @@ def _carried_below(directory: Path, depth: int, seen: set[Path]) -> Iterator[Car
             except NotARepositoryError as error:
                 _log.warning("not-served", "not served: {reason}", reason=error)
                 continue
-            if Layout(found.git_dir).info.exists():
-                yield Carried(found.git_dir, found.object_format)
+            carried = Carried(found.git_dir, found.object_format)
+            if _is_to_serve(carried):
+                yield carried
         elif depth > 1:
             yield from _carried_below(entry, depth - 1, seen)

@@ -17,7 +17,7 @@ from gittorrent.node.carried_here import (
     catalogue_of_paths,
 )
 from gittorrent.node.catalogue import RELOAD_SECONDS, Catalogue, Listing, NameTakenError
-from gittorrent.repository.carried import CACHE, Carried, NotCarriedError
+from gittorrent.repository.carried import CACHE, CLONE, MIRROR, Carried, NotCarriedError
 from gittorrent.store.database import CarriedRow, Database
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.readers import encode_readers
@@ -72,6 +72,18 @@ def test_directories_are_searched_to_a_depth(carried: Carried, tmp_path: Path) -
     (tmp_path / "root" / "loop").symlink_to(tmp_path / "root")
     (served,) = catalogue_of_paths([tmp_path / "root"])
     assert served.carried.layout.git_dir == deep
+
+
+def test_clones_that_seed_are_served_by_name_only(carried: Carried, tmp_path: Path) -> None:
+    for name in ("one.git", "two.git", "mirror.git"):
+        place = tmp_path / "root" / name
+        shutil.copytree(carried.layout.git_dir, place)
+        copy = Carried(place, carried.object_format)
+        copy.set_info(replace(copy.info, role=MIRROR if name == "mirror.git" else CLONE))
+    (served,) = catalogue_of_paths([tmp_path / "root"])
+    assert served.carried.layout.git_dir.name == "mirror.git"
+    (served,) = catalogue_of_paths([tmp_path / "root" / "one.git"])
+    assert served.carried.layout.git_dir.name == "one.git"
 
 
 def test_what_is_not_carried_is_refused(tmp_path: Path) -> None:

@@ -88,11 +88,13 @@ class Lan:
                             yield places
                             bound.reschedule(deadline)
         finally:
-            await browser.async_cancel()
-            for task in resolving:
-                task.cancel()
-            await asyncio.gather(*resolving, return_exceptions=True)
-            await network.async_close()
+            try:
+                await browser.async_cancel()
+                for task in resolving:
+                    task.cancel()
+                await asyncio.gather(*resolving, return_exceptions=True)
+            finally:
+                await close(network)
 
 
 async def _resolved(network: Any, name: str) -> list[Place]:
@@ -151,11 +153,11 @@ class LanAnnouncer:
         """Say goodbye."""
         if self._saying is not None:
             self._saying.cancel()
-            await asyncio.gather(self._saying, return_exceptions=True)
         if self._network is not None:
-            await self._network.async_unregister_all_services()
-            await self._network.async_close()
+            await close(self._network)
             self._network = None
+        if self._saying is not None:
+            await asyncio.gather(self._saying, return_exceptions=True)
 
 
 async def register(network: Any, info: Any) -> asyncio.Future[Any]:
@@ -200,3 +202,21 @@ def _of_all_cards(family: socket.AddressFamily) -> list[bytes]:
             if text != "::1":
                 found.append(socket.inet_pton(family, text))
     return found
+
+
+async def close(network: Any) -> None:
+    """Say goodbye and close the sockets, though whoever waits for that be cancelled.
+
+    Args:
+        network: a `zeroconf.asyncio.AsyncZeroconf`.
+    """
+    closing = asyncio.ensure_future(network.async_close())
+    is_cancelled = False
+    while not closing.done():
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            is_cancelled = True
+    closing.result()
+    if is_cancelled:
+        raise asyncio.CancelledError

@@ -16,7 +16,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from gittorrent.discovery.lan import MAX_ADDRESSES, packed, register
+from gittorrent.discovery.lan import MAX_ADDRESSES, close, packed, register
 from gittorrent.event_log import EventLog
 from gittorrent.wire.ci_fleet import NotAMemberError
 from gittorrent.wire.ci_labels import RENEW_SECONDS, RunnerLabel, read_label, write_label
@@ -112,7 +112,7 @@ class LanRunners:
             self._complain(str(error) or type(error).__name__)
             await asyncio.sleep(self._look)
         finally:
-            await _close(network)
+            await close(network)
 
     async def _be_known(self, network: Any, places: list[str]) -> None:
         from zeroconf.asyncio import AsyncServiceBrowser
@@ -147,16 +147,6 @@ class LanRunners:
             self._hear(read_label(self._secret, label, int(time.time())))
         except NotAMemberError as error:
             _log.debug("left-out", "{reason}", reason=f"a runner on the local network: {error}")
-
-
-async def _close(network: Any) -> None:
-    """Say goodbye and close the sockets, though whoever waits for that be cancelled."""
-    closing = asyncio.ensure_future(network.async_close())
-    try:
-        await asyncio.shield(closing)
-    except asyncio.CancelledError:
-        await closing
-        raise
 
 
 def _service(name: str, port: int, address: bytes) -> Any:

@@ -98,6 +98,15 @@ def test_a_clone_whose_bare_copy_is_gone(owner: Person, origin: Path) -> None:
     assert gitcmd.refs(moved)[b"refs/heads/main"] == gitcmd.text(work, "rev-parse", "main")
 
 
+def test_a_clone_knows_what_it_was_published_as_elsewhere(owner: Person, origin: Path) -> None:
+    """As on a new machine, which has no home of before."""
+    work = owner.root / "work"
+    owner.git("clone", "-q", origin, work).ok()
+    first = publish(owner, work)
+    owner.node.rename(owner.root / "gone")
+    refused(owner, work, first, "adopt URL_OF_A_MIRROR")
+
+
 def test_a_clone_whose_bare_copy_lost_its_log(owner: Person, origin: Path) -> None:
     """Neither the node's record nor the clone knows the id then; the copy's log branch does."""
     work = owner.root / "work"

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git
+from gittorrent.ids import RepositoryId, is_repository_id
 from gittorrent.repository.carried import ORIGIN, Carried
 from gittorrent.repository.relocating import relocate
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gittorrent.git.repository import FoundRepository
-    from gittorrent.ids import RepositoryId
     from gittorrent.store.database import Database
 
 REPOSITORY_KEY = "gittorrent.repository"
@@ -64,7 +64,7 @@ def find_moved_copy(git_dir: Path, database: Database, say: Callable[[str], None
         say: told what was done.
     """
     recorded, git = recorded_copy(git_dir), Git(git_dir)
-    repository = read_config(git_dir, isolated=True).get(REPOSITORY_KEY)
+    repository = recorded_repository(git_dir)
     if recorded is None or recorded.is_dir() or repository is None:
         return
     for row in database.carried():
@@ -76,6 +76,12 @@ def find_moved_copy(git_dir: Path, database: Database, say: Callable[[str], None
                     git.run("remote", "set-url", _REMOTE, present.path)
                 say(f"the bare copy {recorded} is in {present.path} now")
                 return
+
+
+def recorded_repository(git_dir: Path) -> RepositoryId | None:
+    """Return which repository a clone is published as, as it knows; None if it does not."""
+    known = read_config(git_dir, isolated=True).get(REPOSITORY_KEY, "")
+    return RepositoryId(known) if is_repository_id(known) else None
 
 
 def record_repository(git_dir: Path, repository: RepositoryId) -> None:

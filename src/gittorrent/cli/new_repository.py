@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gittorrent.cli.bare_copy import recorded_copy
+from gittorrent.cli.bare_copy import recorded_copy, recorded_repository
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.git.history import describe
 from gittorrent.git.refs import read_ref, read_refs
@@ -155,7 +155,7 @@ def find_relation(found: FoundRepository, database: Database) -> Relation | None
     relation = (
         _by_log_in(found.git_dir, found.place, found.object_format)
         or (kept and _by_log_in(published_at, published_at, found.object_format))
-        or _by_record(found.git_dir if found.is_bare else copy, rows, is_there=is_there)
+        or _by_record(found, copy, rows, is_there=is_there)
         or _by_remotes(found, database)
         or _by_commits(found, rows)
     )
@@ -199,13 +199,14 @@ def _by_log_in(git_dir: Path, place: Path, object_format: ObjectFormat) -> Relat
 
 
 def _by_record(
-    place: Path | None, rows: Iterable[CarriedRow], *, is_there: bool
+    found: FoundRepository, copy: Path | None, rows: Iterable[CarriedRow], *, is_there: bool
 ) -> Relation | None:
     """See whether this node carried something where this is published, and it is gone."""
+    place = found.git_dir if found.is_bare else copy
     row = next((row for row in rows if row.path == str(place)), None)
     if place is None or (row is None and is_there):
         return None
-    repository = row.repository_id if row else None
+    repository = row.repository_id if row else recorded_repository(found.git_dir)
     if is_there:
         why = f"it was published before, and its log in {Layout(place).own} is gone"
         return Relation(repository, why)

@@ -270,6 +270,16 @@ def test_a_work_tree_apart_from_its_git_directory_is_what_is_named(
     assert publish(owner, inner, "--new-repository")["name"] == "part"
 
 
+def test_the_remote_of_the_copy_may_have_another_name(owner: Person, work: Path) -> None:
+    publish(owner, work)
+    owner.git("remote", "rename", "gittorrent", "public", cwd=work).ok()
+    publish(owner, work)
+    assert owner.git("remote", cwd=work).ok().out == "public\n"
+    owner.git("remote", "remove", "public", cwd=work).ok()
+    publish(owner, work)
+    assert owner.git("remote", cwd=work).ok().out == "gittorrent\n"
+
+
 def test_default_branch_renamed_in_a_clone(owner: Person, work: Path) -> None:
     """The bare copy's HEAD follows where its branch is gone, and no checked out topic."""
     publish(owner, work)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gittorrent.git.remotes import remote_urls
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git
 from gittorrent.ids import RepositoryId, is_repository_id
@@ -95,7 +96,7 @@ def add_remote(
     say: Callable[[str], None],
     former: Path | None = None,
 ) -> None:
-    """Let the clone push to its bare copy by name.
+    """Let the clone push to its bare copy by name; the user may call it something else.
 
     Args:
         found: the clone.
@@ -107,8 +108,9 @@ def add_remote(
     path = str(carried.layout.git_dir)
     url = _url_of_copy(git)
     if url is None:
-        git.run("remote", "add", _REMOTE, path)
-        say(f"added the remote 'gittorrent' for {path}")
+        if path not in (url for _, url in remote_urls(found.git_dir)):
+            git.run("remote", "add", _REMOTE, path)
+            say(f"added the remote 'gittorrent' for {path}")
     elif url != path and url.startswith("/") and (url == str(former) or not Path(url).exists()):
         git.run("remote", "set-url", _REMOTE, path)
         became = "stays as it was published" if Path(url).exists() else "is gone"

@@ -85,6 +85,7 @@ def test_top_level_help_names_everything(owner: Person) -> None:
 
 def test_bad_usage(owner: Person) -> None:
     owner.gittorrent("nonsense").failed(2, "No such command")
+    owner.gittorrent("pubilsh").failed(2, "No such command 'pubilsh'", "Did you mean 'publish'?")
     owner.gittorrent("publish", "--nonsense").failed(2, "No such option")
     owner.gittorrent("clone").failed(2, "Missing argument")
     owner.run("git-remote-gittorrent").failed(2, "git runs this")

@@ -102,6 +102,21 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand; of one that is not there the likest is named."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches  # few mistype
+
+            near = get_close_matches(args[0], COMMANDS, 1)
+            if not near:
+                raise
+            meant = f"{error.message} Did you mean '{near[0]}'?"
+            raise click.UsageError(meant, ctx) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; click itself would take a closed pipe for a failure."""
         try:

@@ -56,14 +56,24 @@ class Answering(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.say(501, b"")
 
-    def say(self, status: int, data: bytes, *, length: int | None = None) -> None:
-        """Answer with a status and bytes, or with the range of them that was asked for."""
+    def say(
+        self, status: int, data: bytes, *, length: int | None = None, most: int | None = None
+    ) -> None:
+        """Answer with a status and bytes, or with the range of them that was asked for.
+
+        Args:
+            status: of a whole answer.
+            data: all of it.
+            length: that is announced, where it is another one.
+            most: bytes that are sent, and announced, of what was asked for.
+        """
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         headers = {}
         if wanted and status == 200:
             first, last = int(wanted[1]), int(wanted[2])
             headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
             status, data = 206, data[first : last + 1]
+        data = data[:most]
         self.send_response(status)
         headers["Content-Length"] = str(len(data) if length is None else length)
         for name, value in headers.items():

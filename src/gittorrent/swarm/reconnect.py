@@ -5,7 +5,8 @@ next attempt is due. Pure: time comes in, and `ReconnectScheduler.due` says whom
 
 Rules: waits double from `FIRST_SECONDS` to `LONGEST_SECONDS`, each shortened at random by up to
 half, so that a crowd that lost one mirror does not come back as one; after `ATTEMPTS` in vain a URL
-is given up. A conversation that lasted `GOOD_SECONDS` makes the next loss the first one.
+is given up. A conversation in which parts came, or that lasted `GOOD_SECONDS`, makes the next loss
+the first one: on a bad line each one ends early, and all of them together bring everything.
 """
 
 from __future__ import annotations
@@ -50,20 +51,21 @@ class ReconnectScheduler:
         self._draw = draw
         self._lost: dict[str, _Lost] = {}
 
-    def lost(self, url: str, now: float, lasted: float) -> bool:
+    def lost(self, url: str, now: float, lasted: float, *, has_given: bool = False) -> bool:
         """Note that a conversation ended against our will.
 
         Args:
             url: of the peer.
             now: seconds.
             lasted: seconds the conversation lasted.
+            has_given: whether parts came in it.
 
         Returns:
             Whether it will be dialled again.
         """
         if url not in self._lost and len(self._lost) >= MAX_LOST:
             return False
-        if lasted >= GOOD_SECONDS:
+        if has_given or lasted >= GOOD_SECONDS:
             self._lost.pop(url, None)
         return self._again(url, now)
 

@@ -109,6 +109,7 @@ class GitMirror:
         self._sink: PartSink | None = None
         self._waiting: deque[tuple[int, int]] = deque()
         self._closing = False
+        self.has_given = False
         if role is Role.ANSWERER:
             self._conversation.say(Ready(VERSION, exchange.node_id))
             self._ready.set_result(None)
@@ -299,6 +300,7 @@ class GitMirror:
         message, payload = event.message, event.payload
         if isinstance(message, ReceivePart):
             if self._is_current(message.manifest) and self._sink is not None:
+                self.has_given = True
                 self._sink.part_arrived(self, message.part, payload or b"")
             self._send_waiting()
         elif isinstance(message, MissingParts):

@@ -54,11 +54,22 @@ MAX_LINE = 1 << 17
 PART_SECONDS = 60.0
 """Silence within a run of parts after which the mirror is lost; others are asked much sooner."""
 
+PASSING = frozenset([429, 500, 502, 503, 504])
+"""What servers answer that have too much to do just now; buckets do so in the ordinary course."""
+
+PAUSES = (0.2, 0.6, 1.5)
+"""Seconds before a server that answers so, or hangs up without an answer, is asked again; all of it
+within the time for one answer."""
+
 _HEADERS = {"User-Agent": f"gittorrent/{__version__}", "Accept-Encoding": "identity"}
 
 
 class TooLongError(ProtocolError):
     """A server sends more than what it was asked for may have."""
+
+
+class CutOffError(MirrorLostError):
+    """A server hangs up in the middle of what it was asked for."""
 
 
 class LoginWantedError(NotThereError):
@@ -158,12 +169,8 @@ class HttpClient:
             LoginWantedError: the server wants to know who asks.
             NotThereError: it answers in an encoding, of which ranges and digests are others.
         """
-        async with self._session.get(
-            self.url_of(name),
-            headers=self._with_login(headers),
-            allow_redirects=False,
-            proxy=self._proxy or None,
-        ) as answer:
+        async with contextlib.AsyncExitStack() as stack:
+            answer = await self._answer(stack, name, headers)
             self._judge(name, answer.status)
             encoding = answer.headers.get("Content-Encoding", "identity")
             if encoding.strip().lower() not in ("", "identity"):
@@ -173,6 +180,30 @@ class HttpClient:
                     hint="whoever runs that web server has to let it send files as they are",
                 )
             yield answer
+
+    async def _answer(
+        self, stack: contextlib.AsyncExitStack, name: str, headers: dict[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        """Return an answer, which ``stack`` closes; ask again where a server may soon give it."""
+        for pause in (*PAUSES, None):
+            async with contextlib.AsyncExitStack() as attempt:
+                asked = self._session.get(
+                    self.url_of(name),
+                    headers=self._with_login(headers),
+                    allow_redirects=False,
+                    proxy=self._proxy or None,
+                )
+                try:
+                    answer = await attempt.enter_async_context(asked)
+                except (aiohttp.ServerDisconnectedError, ConnectionError) as error:
+                    if pause is None or isinstance(error, aiohttp.ClientConnectorError):
+                        raise
+                else:
+                    if pause is None or answer.status not in PASSING:
+                        stack.push_async_exit(attempt.pop_all())
+                        return answer
+            await asyncio.sleep(pause)
+        raise AssertionError("the last attempt ends it")
 
     def _with_login(self, headers: dict[str, str] | None) -> dict[str, str]:
         """Return headers that say who asks, where that is known."""
@@ -250,6 +281,15 @@ class HttpClient:
 
     async def read(self, name: str, most: int) -> bytearray:
         """Return a resource of at most ``most`` bytes; errors as `each`."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.client_timeouts.answer
+        for _ in PAUSES:  # and no pause: whoever hangs up is no busier for it
+            data = bytearray()
+            with contextlib.suppress(CutOffError):
+                await self.each(name, most, data.extend)
+                return data
+            if loop.time() > end:
+                break
         data = bytearray()
         await self.each(name, most, data.extend)
         return data
@@ -264,6 +304,7 @@ class HttpClient:
 
         Raises:
             NotThereError: the server answers with another status than 200.
+            CutOffError: it hangs up in the middle.
             MirrorLostError: it does not answer, or too slowly.
             TooLongError: it sends more.
         """
@@ -288,6 +329,8 @@ class HttpClient:
         except TimeoutError as error:
             why = "too slowly" if total else "not at all"
             raise MirrorLostError(f"{self.url_of(name)} answers {why}") from error
+        except aiohttp.ClientPayloadError as error:
+            raise CutOffError(f"{self.url_of(name)}: {error}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise MirrorLostError(f"{self.url_of(name)}: {error}") from error
 

@@ -27,7 +27,7 @@ from gittorrent.transfer.dialling import (
     why_not_connected,
     why_not_found,
 )
-from gittorrent.transfer.http_client import UNAUTHORIZED, HttpClient, open_client
+from gittorrent.transfer.http_client import PASSING, UNAUTHORIZED, HttpClient, open_client
 from gittorrent.transfer.http_log import fetch_log
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
@@ -70,6 +70,7 @@ class HttpMirror:
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self.may_return = False
+        self.has_given = False
         self.called_us = False
 
     @property
@@ -202,6 +203,8 @@ class HttpMirror:
         headers = {"Range": f"bytes={first * size}-{end - 1}"}
         name = f"reels/{pack.manifest}.pack"
         async with self._client.get(name, headers) as answer:
+            if answer.status in PASSING:
+                raise ConnectionError(f"it answers {answer.status} again and again")
             if answer.status not in (200, 206):
                 raise NotThereError(f"{self._client.url_of(name)} answers {answer.status}")
             if answer.status == 200 and first > 0:
@@ -218,6 +221,7 @@ class HttpMirror:
                     data += piece
                     self._flowing = (part, len(data))
                 self._flowing = None
+                self.has_given = True
                 if self._sink is not None and self._pack is pack:
                     self._sink.part_arrived(self, part, data)
 

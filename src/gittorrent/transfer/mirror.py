@@ -200,6 +200,11 @@ class Mirror(Protocol):
         """Tell, when nothing comes from it any more, whether dialling again may help."""
         ...
 
+    @property
+    def has_given(self) -> bool:
+        """Tell whether it sent any parts."""
+        ...
+
     async def close(self) -> None:
         """End the conversation."""
         ...

@@ -304,7 +304,7 @@ class PeerManager:
             return
         await mirror.close()
         now = loop.time()
-        if self._reconnect.lost(url, now, now - begun):
+        if self._reconnect.lost(url, now, now - begun, has_given=mirror.has_given):
             self._say(url, "was lost and is dialled again, a few times")
             self._wake_reconnecting()
 

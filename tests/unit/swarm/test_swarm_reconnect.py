@@ -50,6 +50,14 @@ def test_a_crowd_does_not_come_back_as_one() -> None:
     assert len(first) == 50
 
 
+def test_whoever_gives_something_each_time_is_never_given_up() -> None:
+    reconnect, now = ReconnectScheduler(lambda _n: 0), 0.0
+    for _ in range(10 * ATTEMPTS):
+        assert reconnect.lost(URL, now, lasted=0.5, has_given=True)
+        now += FIRST_SECONDS
+        assert reconnect.due(now) == [URL]
+
+
 def test_a_good_conversation_makes_the_next_loss_the_first() -> None:
     reconnect = ReconnectScheduler(lambda _n: 0)
     assert reconnect.lost(URL, 0.0, lasted=0.0)

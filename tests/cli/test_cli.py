@@ -85,6 +85,10 @@ def test_top_level_help_names_everything(owner: Person) -> None:
 
 def test_bad_usage(owner: Person) -> None:
     owner.gittorrent("nonsense").failed(2, "No such command")
+    for words in (["publish"], ["policy", "add"], []):
+        shown = owner.gittorrent("help", *words).ok().out
+        assert shown == owner.gittorrent(*words, "--help").ok().out
+    owner.gittorrent("help", "nonsense").failed(2, "No such command 'nonsense'")
     owner.gittorrent("pubilsh").failed(2, "No such command 'pubilsh'", "Did you mean 'publish'?")
     owner.gittorrent("publish", "--nonsense").failed(2, "No such option")
     owner.gittorrent("clone").failed(2, "Missing argument")

@@ -66,6 +66,15 @@ def test_a_backup(tmp_path: Path, person: Person) -> None:
         person.gittorrent(*words).ok()
 
 
+def leave(opened: Database, person: Person, *, in_use: bool) -> None:
+    """Leave somebody's open database as it is when it is closed, or when its process is killed."""
+    files = [person.node / "node.sqlite", person.node / "node.sqlite-wal"]
+    kept = {each: each.read_bytes() for each in files} if in_use else {}
+    opened.close()
+    for path, data in kept.items():
+        path.write_bytes(data)
+
+
 @pytest.mark.parametrize("in_use", [False, True])
 def test_a_backup_from_a_disk_that_is_read_only_now(
     tmp_path: Path, person: Person, in_use: bool
@@ -75,11 +84,7 @@ def test_a_backup_from_a_disk_that_is_read_only_now(
         person.gittorrent("status").ok()
         opened = Database(person.node / "node.sqlite")
         opened.carry(CarriedRow("p", RepositoryId("a" * 52), "/p", MIRROR, "gittorrent://h/p"))
-        files = [person.node / "node.sqlite", person.node / "node.sqlite-wal"]
-        kept = {each: each.read_bytes() for each in files} if in_use else {}
-        opened.close()
-        for path, data in kept.items():
-            path.write_bytes(data)
+        leave(opened, person, in_use=in_use)
         disk.protect()
         file = tmp_path / "node.tar"
         done = person.gittorrent("backup", file, "--json").ok()
@@ -101,11 +106,7 @@ def test_what_a_disk_holds_that_is_read_only_now(
         opened = Database(person.node / "node.sqlite")
         made = bulk.make_small(person.node / "repositories" / "project.git")
         person.gittorrent("publish", made, "--new-key", "--wait").ok()
-        files = [person.node / "node.sqlite", person.node / "node.sqlite-wal"]
-        kept = {each: each.read_bytes() for each in files} if in_use else {}
-        opened.close()
-        for path, data in kept.items():
-            path.write_bytes(data)
+        leave(opened, person, in_use=in_use)
         disk.protect()
         found = json.loads(person.gittorrent("status", "--json").ok().out)
         assert [each["name"] for each in found["repositories"]] == ["project"]
@@ -114,7 +115,8 @@ def test_what_a_disk_holds_that_is_read_only_now(
         for command in (["publish"], ["tidy"], ["remove", "--yes"]):
             person.gittorrent(*command, "project").failed(FULL, "its file system is read-only")
         changing = person.gittorrent("forget", "gittorrent://host/project")
-        changing.failed(FULL, f"cannot write to {files[0]}: its file system is read-only")
+        database = person.node / "node.sqlite"
+        changing.failed(FULL, f"cannot write to {database}: its file system is read-only")
         assert list(temporary.iterdir()) == []
 
 

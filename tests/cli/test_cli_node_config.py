@@ -69,6 +69,14 @@ def test_a_file_that_is_no_text_is_an_error_with_a_line(operator: Person, tmp_pa
     operator.gittorrent("serve", "--check", "--config", path).failed(2, f"{path}:2: not UTF-8")
 
 
+def test_a_byte_order_mark_and_line_ends_of_windows_are_no_error(
+    operator: Person, tmp_path: Path
+) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_bytes(b'\xef\xbb\xbf[limits]\r\nup = "1M"\r\nx = 1\r\n')
+    operator.gittorrent("serve", "--check", "--config", path).failed(2, f"{path}:3: [limits] x:")
+
+
 # -- options come before the file
 
 

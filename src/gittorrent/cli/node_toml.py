@@ -41,7 +41,7 @@ def read_config(path: Path, *, is_named: bool) -> NodeConfig:
         LocalError: it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except FileNotFoundError:
         if not is_named:
             return NodeConfig()

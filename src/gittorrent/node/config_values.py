@@ -6,6 +6,7 @@ Pure. Every function raises `ValueError` with what is wrong with a value and wha
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, TypeVar
 
 from gittorrent.disk_space import NO_RESERVE, Reserve
@@ -21,7 +22,7 @@ from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.policy import check_name
 from gittorrent.trust.refpattern import RefPattern
 from gittorrent.wire.ci_urls import CiUrlError, parse_prefix
-from gittorrent.wire.urls import UrlError, check_host_and_port, parse_learned_url
+from gittorrent.wire.urls import UrlError, check_host_and_port, parse_host, parse_learned_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][
 MAX_PERCENT = 90
 """More than that of a disk is hardly to stay free; who wrote it meant the other part."""
 
+_PLACE = re.compile(r"(\[[^]]+\]|[^][:/@]+):([0-9]{1,5})")
 _PERCENT = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?)%")
 _TIME = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -205,11 +207,23 @@ def places(value: object) -> tuple[Place, ...]:
 
 
 def place(value: object) -> Place:
-    """Read one "HOST:PORT"."""
-    host, colon, port = _text(value, "address").rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535 or not host:
+    """Read one "HOST:PORT"; IPv6 addresses stand in brackets, with a zone or without."""
+    found = _PLACE.fullmatch(_text(value, "address"))
+    if found is None or not _is_host(found[1]) or int(found[2]) > 65535:
         raise ValueError(f"{_shown(value)} is no HOST:PORT; write 0.0.0.0:9418 or [::]:9418")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return found[1].removeprefix("[").removesuffix("]"), int(found[2])
+
+
+def _is_host(text: str) -> bool:
+    """Tell whether a machine may listen at what is called so."""
+    try:
+        if text.startswith("["):
+            IPv6Address(text[1:-1])
+        else:
+            parse_host(text)
+    except (ValueError, UrlError):
+        return False
+    return True
 
 
 def dht_nodes(value: object) -> tuple[str, ...]:

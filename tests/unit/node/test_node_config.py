@@ -247,6 +247,42 @@ def test_errors_name_the_line_and_a_way_out(text: str, said: str) -> None:
     assert problems(text) == [said]
 
 
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("[::1]:9418", "::1", 9418),
+        ("[fe80::1%eth0]:9418", "fe80::1%eth0", 9418),
+        ("mirror.example.org:0", "mirror.example.org", 0),
+        ("0.0.0.0:09418", "0.0.0.0", 9418),
+    ],
+)
+def test_a_place_to_listen_at_is_a_host_and_a_port(text: str, host: str, port: int) -> None:
+    assert parse_config(f'[listen]\nhttp = "{text}"').listen.http == ((host, port),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "::1",
+        "::1:9418",
+        "[::1]",
+        "[1.2.3.4]:9418",
+        "[mirror]:9418",
+        "git://0.0.0.0:9418",
+        "*:9418",
+        "300.1.1.1:9418",
+        "me@mirror:9418",
+        ":9418",
+        "mirror:65536",
+        "mirror:",
+        "two words:9418",
+    ],
+)
+def test_what_nobody_can_listen_at_is_an_error_of_the_file(text: str) -> None:
+    said = f'node.toml:2: [listen] git: "{text}" is no HOST:PORT; write 0.0.0.0:9418 or [::]:9418'
+    assert problems(f'[listen]\ngit = "{text}"') == [said]
+
+
 def test_all_errors_are_found_in_the_order_of_the_file() -> None:
     found = problems("[log]\nlevel = 1\n[limits]\nup = 0\nx = 1\n[[carry.repository]]\n")
     assert [text.split(":")[1] for text in found] == ["2", "4", "5", "6"]

@@ -82,6 +82,48 @@ def test_clones_show_and_sign(people: Callable[[str], Person], keys: Path, tmp_p
     assert {entry["kind"] for entry in log} == {"policy", "checkpoint"}
 
 
+def test_a_fetch_that_finds_no_new_commits_brings_the_policy(
+    people: Callable[[str], Person], keys: Path, tmp_path: Path
+) -> None:
+    """Git asks for no objects then; a root in a clone has to be able to sign the next version."""
+    owner, alice = people("owner"), people("alice")
+    origin = bulk.make_small(tmp_path / "project.git")
+    owner.gittorrent("publish", origin, "--key", keys / "owner", "--wait").ok()
+    with serve(owner, origin) as daemon:
+        alice.git("clone", "-q", daemon.url(), "work").ok()
+        work, plain = alice.root / "work", alice.root / "plain"
+        owner.gittorrent("policy", "add", keys / "alice.pub", "--root", "-r", origin).ok()
+        alice.git("init", "-q", plain).ok()
+        alice.git("ls-remote", daemon.url(), cwd=plain).ok()
+        assert not (plain / ".git" / "gittorrent" / "logs").exists()
+        assert shown(alice, work)["version"] == 1
+        alice.git("fetch", "-q", cwd=work).ok()
+    assert shown(alice, work)["version"] == 2
+    owner.gittorrent("policy", "add", keys / "bob.pub", "refs/heads/*", "-r", origin).ok()
+    draft = origin / "gittorrent" / "policy-draft"
+    alice.gittorrent("policy", "sign", draft, "--key", keys / "alice", cwd=work).ok()
+
+
+def test_refs_whose_commits_are_not_here_are_not_taken_into_the_log_of_a_clone(
+    people: Callable[[str], Person], keys: Path, tmp_path: Path
+) -> None:
+    owner, alice = people("owner"), people("alice")
+    origin = bulk.make_small(tmp_path / "project.git")
+    owner.gittorrent("publish", origin, "--key", keys / "owner", "--wait").ok()
+    with serve(owner, origin) as daemon:
+        alice.git("clone", "-q", daemon.url(), "work").ok()
+        work = alice.root / "work"
+        before = alice.gittorrent("log", "--json", cwd=work).ok().out
+        words = ("commit-tree", "-p", "main", "-m", "new", "main^{tree}")
+        new = owner.git(*words, cwd=origin).ok().out.strip()
+        owner.git("update-ref", "refs/heads/main", new, cwd=origin).ok()
+        owner.gittorrent("publish", origin, "--wait").ok()
+        alice.git("ls-remote", "origin", cwd=work).ok()
+        assert alice.gittorrent("log", "--json", cwd=work).ok().out == before
+        alice.git("fetch", "-q", cwd=work).ok()
+        assert alice.gittorrent("log", "--json", cwd=work).ok().out != before
+
+
 def test_a_node_that_was_named_keeper_makes_pushes_final(
     people: Callable[[str], Person], keys: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import locked_patiently, write_atomically
+from gittorrent.durable import locked, locked_patiently, write_atomically
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
 from gittorrent.git.repository import configured, list_config
@@ -210,6 +210,30 @@ class Fetcher:
                 await stoppable(self._show_proved, wants)
             await unbroken(self._commit)
         return brought.is_proved
+
+    async def keep_log(self) -> None:
+        """Remember what was verified where git found nothing to fetch, as of a new policy.
+
+        Only of a repository whose log is here, and only where all that moved since is here too.
+        Whoever only asks what refs there are need not be able to write: the next fetch does it.
+        """
+        if self._log is None or self._store is None or not self._store.path.is_file():
+            return
+        try:
+            with locked(self._layout.lock, wait=False):
+                if await stoppable(self._lacks_entries, self._log, self._store):
+                    await unbroken(self._commit)
+        except OSError as error:
+            self._reporter.detail(f"the log of {self._log.repository} is not kept: {error}")
+
+    def _lacks_entries(self, log: VerifiedLog, store: LogStore) -> bool:
+        """Tell whether the log that is here has not what was verified, though its objects are."""
+        if store.records() == list(log.records):
+            return False
+        moved = list(set(log.refs.values()).difference(store.open().refs.values()))
+        return all(history.describe(self._git(), moved)) and (
+            not moved or history.is_connected_to_refs(self._git(), moved)
+        )
 
     def _plan(self, log: VerifiedLog, wants: Sequence[Wanted], options: Options) -> Update:
         """Decide how to bring what git wants; blocks."""

@@ -95,11 +95,17 @@ class Helper:
         self._input = Input()
         self._options = Options()
         self._opened = False
+        self._has_fetched = False
         self._pusher: HttpPusher | None = None
         self._parent = os.getppid()
 
     def serve(self) -> None:
         """Answer git's commands until it has no more."""
+        self._answer()
+        if not self._has_fetched:
+            self._run(self._fetcher.keep_log(), hears_end=True)
+
+    def _answer(self) -> None:
         while (line := self._input.line()) not in (None, ""):
             assert line is not None
             command, _, rest = line.partition(" ")
@@ -204,6 +210,7 @@ class Helper:
             wants.append(parse_fetch(line))
         self._open()
         proved = self._run(self._fetcher.fetch(wants, self._options))
+        self._has_fetched = True
         self._reporter.close()
         if proved and self._fetcher.locked is not None:
             # Knowing the pack, git looks for the tips in it instead of walking the history again.

@@ -178,7 +178,8 @@ def stale_files(person: Person, *repositories: Path) -> set[Path]:
     found = set()
     for folder in (person.node, person.root / "tmp", *repositories):
         for path in folder.rglob("*") if folder.is_dir() else ():
-            if LITTER.search(str(path)) and not LASTING.search(str(path)):
+            there = f"/{path.relative_to(folder)}"
+            if LITTER.search(there) and not LASTING.search(there):
                 found.add(path)
     return found
 

@@ -17,6 +17,7 @@ from gittorrent.cli.findings import Verdict
 from gittorrent.ids import PushId
 from gittorrent.node.connections import callers_with
 from gittorrent.push.fresh import MAX_AHEAD
+from gittorrent.repository.carried import KEEPER_KEY
 from gittorrent.repository.layout import Layout
 from gittorrent.store.database import Database
 from gittorrent.store.database_file import look_at_carried
@@ -123,6 +124,20 @@ def test_open_files_and_missing_repositories(owner: Person, published: Path) -> 
     lines = owner.gittorrent("doctor").failed(1).out.splitlines()
     assert sum(line.startswith("problem  ") for line in lines) == 2
     assert lines[-1].startswith("2 problems")
+
+
+def test_a_key_that_is_gone(owner: Person, published: Path) -> None:
+    (key,) = (path for path in (owner.node / "keys").iterdir() if path.suffix != ".pub")
+    owner.git(f"--git-dir={published}", "config", KEEPER_KEY, key).ok()
+    assert look(owner)["keys"][0][0] == "ok"
+    away = key.rename(owner.root / "copy")
+    gone = [each for each in look(owner, 1)["keys"] if each[0] == "problem"]
+    assert [text for _, text, _ in gone] == [
+        f"the key that publishes project is not at {key}",
+        f"the key that signs checkpoints of project is not at {key}",
+    ]
+    away.rename(key)
+    assert look(owner)["keys"][0][0] == "ok"
 
 
 def test_a_home_others_may_write_to_is_not_looked_into(owner: Person, published: Path) -> None:

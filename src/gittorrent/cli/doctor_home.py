@@ -29,6 +29,7 @@ from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.carried import ORIGIN, open_carried
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.layout import Layout
+from gittorrent.repository.recorded_key import present_place
 from gittorrent.sizes import show_bytes
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.store.signing_time import SigningTime
@@ -94,6 +95,7 @@ def look_at_carried_repositories(home: Home) -> Iterator[Finding]:
             remedy = "'gittorrent status' says more; what repositories hold is not lost with it"
             yield problem("database", str(error), remedy)
     yield from _look_at_places(rows)
+    yield from _look_at_recorded_keys(rows)
     yield from _look_at_disks(home, [home.root, *(Path(row.path) for row in rows)])
     yield _look_at_clock(home, rows)
 
@@ -157,6 +159,27 @@ def _look_at_places(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
         )
     if not missing and not denied:
         yield well("repositories", f"{count(len(rows), 'repository')}, all in their places")
+
+
+def _look_at_recorded_keys(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
+    """Look whether keys that repositories record as files are there; no key is opened."""
+    for row in rows:
+        if row.role != ORIGIN:
+            continue
+        try:
+            carried = open_carried(Path(row.path))
+        except GitTorrentError:
+            continue  # that it is missing or damaged is said elsewhere
+        recorded = {"publishes": carried.signing_key, "signs checkpoints of": carried.keeper_key}
+        for does, spec in recorded.items():
+            place = Path(present_place(spec)) if spec else None
+            if place is not None and place.is_absolute() and not place.exists():
+                yield problem(
+                    "keys",
+                    f"the key that {does} {row.name} is not at {place}",
+                    "bring it back from its copy; 'gittorrent adopt' and 'gittorrent keeper here'"
+                    " take another one that the policy names",
+                )
 
 
 def _look_at_disks(home: Home, places: Sequence[Path]) -> Iterator[Finding]:

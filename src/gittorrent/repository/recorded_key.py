@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 def recorded_signer(spec: str | None, config: Mapping[str, str]) -> Signer:
     """Find a key that was recorded; the arguments and errors are those of `resolve_signer`."""
-    return resolve_signer(spec and _present_place(spec), config)
+    return resolve_signer(spec and present_place(spec), config)
 
 
-def _present_place(spec: str) -> str:
+def present_place(spec: str) -> str:
+    """Return what a recorded key is called now; of one that is no file, or nowhere, the same."""
     path, keys = Path(spec), named_home().keys
     if path.is_absolute() and path.parent.name == keys.name and not path.exists():
         moved = keys / path.name

@@ -265,6 +265,23 @@ def test_what_the_configuration_names_is_brought_and_followed(
             wait_until(lambda: gitcmd.refs(path)[b"refs/heads/main"] == wanted, "it is up to date")
 
 
+def test_another_name_in_the_configuration_does_not_wait_for_the_next_look(
+    project: Carried, owner: Person, operator: Person
+) -> None:
+    seldom = '[carry]\nlook-every = "60d"\n'
+    with serve(owner, project.layout.git_dir) as origin:
+        entry = f'[[carry.repository]]\nurl = "{http_url(origin)}"\n'
+        configure(operator, f'{seldom}{entry}name = "other"\n')
+        with serve(operator) as node:
+            wait_until(lambda: "other" in carried(operator), "it is here")
+            wait_until(lambda: following(operator)["followed"] == 1, "it is followed")
+            configure(operator, f'{seldom}{entry}name = "third"\n')
+            operator.gittorrent("reload").ok()
+            wait_until(lambda: "third" in carried(operator), "it has its new name")
+            words = ("ls-remote", f"{node.git}/third.git")
+            wait_until(lambda: operator.git(*words).status == 0, "it is served under it")
+
+
 def test_what_the_configuration_names_no_more_stays_as_it_is(
     project: Carried, owner: Person, operator: Person
 ) -> None:

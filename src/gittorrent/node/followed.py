@@ -30,13 +30,24 @@ MAX_SHOWN = 20
 
 
 class Followed(Struct):
-    """A repository that is followed: the update under way, who waits, and how it failed last."""
+    """A repository that is followed: the update under way, who waits, and how it failed last.
+
+    ``is_overdue`` tells that it has another name or bound since its last look began.
+    """
 
     target: Target
     task: asyncio.Task[None] | None = None
     waiters: Waiters[Mirrored] = field(default_factory=Waiters)
     failure: str = ""
     is_settled: bool = False
+    is_overdue: bool = False
+
+    def adopt(self, target: Target) -> None:
+        """Go by what the plan says of it now."""
+        is_renamed = target.name is not None and target.name != self.target.name
+        if is_renamed or target.max_size != self.target.max_size:
+            self.is_overdue = True
+        self.target = target
 
 
 class FollowedSet:
@@ -56,6 +67,10 @@ class FollowedSet:
 
     def __getitem__(self, key: str) -> Followed:
         return self._all[key]
+
+    def overdue(self) -> list[str]:
+        """Return the keys of what has another name or bound since its last look began."""
+        return [key for key, each in self._all.items() if each.is_overdue]
 
     def has(self, key: str, followed: Followed) -> bool:
         """Tell whether that is what is followed under a key."""
@@ -96,7 +111,7 @@ class FollowedSet:
             if key in new:
                 self._all[key] = Followed(target)
             else:
-                self._all[key].target = target
+                self._all[key].adopt(target)
         self._coming = {key: each for key, each in self._all.items() if not each.target.is_here}
         return new, gone
 

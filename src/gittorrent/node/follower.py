@@ -219,6 +219,8 @@ class Follower:
         now = asyncio.get_running_loop().time()
         for key, target in new.items():
             self._schedule.add(key, now, is_here=target.is_here, priority=target.priority)
+        for key in self._followed.overdue():
+            self._schedule.at_once(key, now)
 
     # -- looks and updates
 
@@ -283,7 +285,7 @@ class Follower:
             followed: it.
             room: bytes that it may take, if its turn began that a collection brings it.
         """
-        has_news = failed = waits = False
+        has_news = failed = waits = followed.is_overdue = False
         target = followed.target
         brought = target.brought
         try:
@@ -326,7 +328,8 @@ class Follower:
         served = None if target.repository is None else self._served(target.repository)
         is_live = served is not None and self._is_live(served)
         self._schedule.done(key, now, has_news=has_news, failed=failed, is_live=is_live)
-        if followed.waiters:  # they came while the source was only asked whether it has news
+        # They came while the source was only asked whether it has news.
+        if followed.waiters or followed.is_overdue:
             self._schedule.at_once(key, now)
         due = self._schedule.due(key)
         if due is not None and target.is_here and target.repository is not None:

@@ -33,6 +33,23 @@ def test_what_is_new_and_what_is_gone() -> None:
     assert [each.target for each in followed] == [second]
 
 
+def test_another_name_or_bound_is_overdue_and_another_source_is_not() -> None:
+    followed = FollowedSet()
+    first = target(repository=ID)
+    followed.adopt(plan(first))
+    moved = replace(first, location=parse_location("git://other.example.org/x.git"))
+    for each, expected in (
+        (moved, []),
+        (replace(first, name="other"), [ID]),
+        (replace(first, name="other"), []),
+        (first, []),
+        (replace(first, max_size=5), [ID]),
+    ):
+        followed.adopt(plan(each))
+        assert followed.overdue() == expected
+        followed[ID].is_overdue = False
+
+
 def test_who_waits_for_what_is_gone_is_told() -> None:
     async def work() -> None:
         followed = FollowedSet()

@@ -106,7 +106,7 @@ def parse_config(text: str, name: str = "node.toml") -> NodeConfig:
         log=_log(top.table("log")),
         ci=_ci(top.table("ci")),
     )
-    top.done()
+    reading.done()
     if reading.problems:
         raise ConfigError([text for _, text in sorted(reading.problems)])
     return config
@@ -133,7 +133,6 @@ def _listen(table: Table) -> ListenConfig:
     )
     if table.has("tls-key") and not table.has("tls-certificate"):
         table.complain("tls-key: is a key without a certificate; write tls-certificate", "tls-key")
-    table.done()
     return found
 
 
@@ -154,27 +153,24 @@ def _limits(table: Table) -> LimitsConfig:
     )
     for all_of_them in ("connections", "conversations"):
         table.not_more(f"{all_of_them}-per-address", all_of_them)
-    table.done()
     return found
 
 
 def _rates_at(table: Table) -> RatesAt:
     begin, end = table.take("hours", hours) or (0, 0)
-    found = RatesAt(
+    return RatesAt(
         days=table.take("days", days) or frozenset(range(7)),
         begin=begin,
         end=end,
         rates={field: table.take(key, rate) for key, field in _RATES.items() if table.has(key)},
     )
-    table.done()
-    return found
 
 
 def _carry(table: Table) -> CarryConfig:
     seen: dict[str, int] = {}
     repositories = tuple(_repositories(table, seen))
     collections = tuple(_collections(table, seen))
-    found = CarryConfig(
+    return CarryConfig(
         repositories=(*repositories, *(each for each, _ in collections)),
         collections=tuple(each for _, each in collections),
         max_size=table.take("max-size", size),
@@ -183,8 +179,6 @@ def _carry(table: Table) -> CarryConfig:
         keep_for=table.take("keep-for", seconds(0)),
         keep_size=table.take("keep-size", size),
     )
-    table.done()
-    return found
 
 
 def _repositories(table: Table, seen: dict[str, int]) -> Iterator[RepositoryConfig]:
@@ -194,7 +188,6 @@ def _repositories(table: Table, seen: dict[str, int]) -> Iterator[RepositoryConf
         name = each.take("name", repository_name)
         priority = each.take("priority", number(-1000, 1000))
         max_size = each.take("max-size", size)
-        each.done()
         if source is None:
             continue
         _once(each, seen, source, name)
@@ -216,7 +209,6 @@ def _collections(
             each.take("refs", ref_patterns) or (),
             each.take("owners", keys) or (),
         )
-        each.done()
         if source is None:
             continue
         _once(each, seen, source, name)
@@ -240,7 +232,6 @@ def _tracks(top: Table) -> Iterator[TrackConfig]:
         patterns = each.take("refs", followed_refs)
         key = each.take("key", key_name)
         secret = each.take("hook-secret", absolute_path)
-        each.done()
         if url is None:
             continue
         name = name or default_name(url)
@@ -256,7 +247,7 @@ def _tracks(top: Table) -> Iterator[TrackConfig]:
 
 
 def _discovery(table: Table) -> DiscoveryConfig:
-    found = DiscoveryConfig(
+    return DiscoveryConfig(
         announce=table.flag("announce", default=True),
         private_addresses=table.flag("private-addresses", default=False),
         lan=table.flag("lan", default=False),
@@ -265,30 +256,22 @@ def _discovery(table: Table) -> DiscoveryConfig:
         map_port=table.flag("map-port", default=False),
         bootstrap=table.take("dht-bootstrap", dht_nodes),
     )
-    table.done()
-    return found
 
 
 def _push(table: Table) -> PushConfig:
-    found = PushConfig(
+    return PushConfig(
         git=table.flag("git", default=False),
         final_only=table.flag("final-only", default=False),
         max_size=table.take("max-size", push_size),
     )
-    table.done()
-    return found
 
 
 def _disk(table: Table) -> DiskConfig:
-    found = DiskConfig(reserve=table.take("reserve", reserve))
-    table.done()
-    return found
+    return DiskConfig(reserve=table.take("reserve", reserve))
 
 
 def _log(table: Table) -> LogConfig:
-    found = LogConfig(level=table.take("level", level), format=table.take("format", log_format))
-    table.done()
-    return found
+    return LogConfig(level=table.take("level", level), format=table.take("format", log_format))
 
 
 def _ci(table: Table) -> CiConfig:
@@ -315,5 +298,4 @@ def _ci(table: Table) -> CiConfig:
             "socket-mode: nobody else gets to the home's own socket; write socket = PATH",
             "socket-mode",
         )
-    table.done()
     return found

@@ -41,6 +41,17 @@ class Reading:
         self.name = name
         self.lines = lines
         self.problems: list[tuple[int, str]] = []
+        self.tables: list[Table] = []
+
+    def places_of(self, key: str) -> str:
+        """Return the tables that a key may stand in, among those that are read; empty for none."""
+        found = sorted({f"[{each.name}]" for each in self.tables if each.name and each.knows(key)})
+        return " or ".join(found)
+
+    def done(self) -> None:
+        """Complain of keys that no table took."""
+        for each in self.tables:
+            each.complain_of_unknown()
 
 
 class Table:
@@ -51,6 +62,16 @@ class Table:
         self._path = path
         self._values = values
         self._known: list[str] = []
+        reading.tables.append(self)
+
+    @property
+    def name(self) -> str:
+        """What stands in its header; empty for the top of the document."""
+        return ".".join(each for each in self._path if isinstance(each, str))
+
+    def knows(self, key: str) -> bool:
+        """Tell whether a key may stand in it."""
+        return key in self._known
 
     @property
     def line(self) -> int:
@@ -131,15 +152,19 @@ class Table:
     def complain(self, text: str, *at: str | int) -> None:
         """Note what is wrong with the table, or with a key or element in it."""
         line = self._line_of((*self._path, *at))
-        names = ".".join(str(each) for each in self._path if isinstance(each, str))
-        where = f"[{names}] " if names else ""
+        where = f"[{self.name}] " if self.name else ""
         self._reading.problems.append((line, f"{self._reading.name}:{line}: {where}{text}"))
 
-    def done(self) -> None:
-        """Complain of keys that nobody took."""
+    def complain_of_unknown(self) -> None:
+        """Complain of keys that nobody took, and say what may be meant."""
         for key in self._values:
             if key not in self._known:
                 near = get_close_matches(key, self._known, n=1)
-                known = ", ".join(self._known)
-                way_out = f"did you mean {near[0]}?" if near else f"known are {known}"
+                places = self._reading.places_of(key)
+                if near:
+                    way_out = f"did you mean {near[0]}?"
+                elif places:
+                    way_out = f"it belongs below {places}"
+                else:
+                    way_out = f"known are {', '.join(self._known)}"
                 self.complain(f"{key}: is not known; {way_out}", key)

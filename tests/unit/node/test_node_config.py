@@ -170,6 +170,15 @@ def test_values_are_taken_in_all_their_forms() -> None:
             "node.toml:2: [push] x: is not known; known are git, final-only, max-size",
         ),
         (
+            'git = "0.0.0.0:9418"\n[listen]',
+            "node.toml:1: git: is not known; it belongs below [listen] or [push]",
+        ),
+        ("peer-up = 1", "node.toml:1: peer-up: is not known; it belongs below [limits]"),
+        (
+            "[log]\nlook-every = 5",
+            "node.toml:2: [log] look-every: is not known; it belongs below [carry]",
+        ),
+        (
             '[push]\nmax-size = "1G"',
             'node.toml:2: [push] max-size: "1G" is more than 256M, and mirrors pass no more on of'
             " one key before the keeper has taken it",

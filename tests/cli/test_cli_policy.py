@@ -408,6 +408,8 @@ def test_a_node_becomes_the_keeper(
     assert said["published"] is None
     before = json.loads(owner.gittorrent("keeper", "show", project, "--json").ok().out)
     assert (before["keeper"], before["is_here"]) == (name_of(keys / "owner"), True)
+    shown = owner.gittorrent("keeper", "show", project).ok().out
+    assert "a node does after 'gittorrent keeper here'" in shown
     done = owner.gittorrent("policy", "sign", said["draft"], "-r", project).ok()
     assert f"the keeper, from {name_of(keys / 'owner')} to {said['keeper']}" in done.out
     assert f"it is final once the keeper signs: {said['keeper']}" in done.out
@@ -418,6 +420,7 @@ def test_a_node_becomes_the_keeper(
     shown_here = node.gittorrent("keeper", "show", copy).ok().out
     assert f"{said['keeper']} (its key is on this machine)" in shown_here
     assert "waiting     nothing" in shown_here
+    assert "signs checkpoints: 'gittorrent serve' would" in shown_here
     node.gittorrent("verify", copy).ok()
 
 

@@ -216,7 +216,7 @@ def show(repository: Path, as_json: bool) -> None:
     else:
         click.echo("waiting     nothing: all that is known here is final")
     if found["is_here"]:
-        click.echo(f"node        {_node_words(found['node'])}")
+        click.echo(f"node        {_node_words(found['node'], place)}")
     for trouble in found["trouble"]:
         click.echo(printable(f"warning: {trouble}"), err=True)
 
@@ -260,10 +260,14 @@ def _node_keeping(place: PolicyPlace) -> KeepingFigures | None:
     return None
 
 
-def _node_words(found: KeepingFigures | None) -> str:
-    if found is None:
-        return "none that runs here signs checkpoints: 'gittorrent serve', or 'gittorrent publish'"
-    return found.words
+def _node_words(found: KeepingFigures | None, place: PolicyPlace) -> str:
+    if found is not None:
+        return found.words
+    if place.carried.keeper_key is not None:
+        way = "'gittorrent serve' would, and 'gittorrent publish' does when it is run"
+    else:
+        way = "'gittorrent publish' does when it is run; a node does after 'gittorrent keeper here'"
+    return f"none that runs here signs checkpoints: {way}"
 
 
 def _ahead_words(adopted: Point, now: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -15,10 +16,11 @@ import pytest
 from gittorrent.ids import Oid, RefName
 from gittorrent.push.certificate import Line
 from gittorrent.push.reel_signers import ReelSignerError, reel_signer
-from gittorrent.repository.carried import open_carried
+from gittorrent.repository.carried import MIRROR, open_carried
 from gittorrent.repository.policy_drafts import read_draft
 from gittorrent.repository.signed_entries import add_entry
 from gittorrent.signing.keys import resolve_signer
+from gittorrent.store.database import CarriedRow, Database
 from support import bulk, gitcmd
 from support.disks import small_disk
 from support.gpg import gpg_people
@@ -421,6 +423,13 @@ def test_a_node_becomes_the_keeper(
     assert f"{said['keeper']} (its key is on this machine)" in shown_here
     assert "waiting     nothing" in shown_here
     assert "signs checkpoints: 'gittorrent serve' would" in shown_here
+    row = CarriedRow("project", open_carried(copy).info.repository_id, str(copy), MIRROR)
+    with contextlib.closing(Database(node.node / "node.sqlite")) as database:
+        database.carry(row)
+    unanswered = node.gittorrent("remove", copy, "--keep")
+    unanswered.failed(
+        2, f"warning: this machine is the keeper of {copy.stem}: pushes stay", "--yes"
+    )
     node.gittorrent("verify", copy).ok()
 
 

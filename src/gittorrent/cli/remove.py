@@ -12,8 +12,10 @@ from msgspec import Struct
 from gittorrent.cli.completing import complete_removable
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, quiet_option
+from gittorrent.cli.policy_place import open_place
 from gittorrent.cli.repositories import carried_row
-from gittorrent.errors import UsageError
+from gittorrent.cli.signer import find_signer
+from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.ids import RepositoryId
 from gittorrent.interruptions import PROCESS
 from gittorrent.node.removing import require_itself, stop_carrying
@@ -99,6 +101,12 @@ def remove(
     path = Path(row.path)
     is_missing = not path.is_dir()
     doomed = not is_missing and _is_doomed(row, home, keep=keep, delete_copy=delete_copy)
+    if not is_missing and _signs_checkpoints(row):
+        click.echo(
+            f"warning: this machine is the keeper of {row.name}: pushes stay provisional until"
+            " 'gittorrent keeper here' names another machine, best before it is removed here",
+            err=True,
+        )
     if not yes and not is_missing:
         _ask(row, doomed=doomed)
     _remove(row, home, doomed=doomed)
@@ -196,6 +204,18 @@ def _is_doomed(row: CarriedRow, home: Home, *, keep: bool, delete_copy: bool) ->
     if is_doomed:
         require_itself(row)
     return is_doomed
+
+
+def _signs_checkpoints(row: CarriedRow) -> bool:
+    """Tell whether the node here is the keeper of a mirror."""
+    if row.role != MIRROR:
+        return False  # its owner publishes it, and learns what goes with it
+    try:
+        place = open_place(Path(row.path))
+    except GitTorrentError:
+        return False  # what is damaged may go, too
+    keeper = place.log.policy.policy.keeper
+    return find_signer([keeper], place.config, place.home, place.carried) is not None
 
 
 def _ask(row: CarriedRow, *, doomed: bool) -> None:

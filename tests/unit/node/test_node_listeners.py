@@ -10,6 +10,7 @@ import pytest
 from gittorrent.node.connection_limiter import ConnectionLimiter, ConnectionSlot
 from gittorrent.node.connections import CannotListenError
 from gittorrent.node.listeners import Listeners
+from support.ports import free_port
 
 ANY = ("127.0.0.1", 0)
 
@@ -93,8 +94,7 @@ def test_if_one_cannot_be_opened_all_stays_as_it_was() -> None:
 def test_a_port_goes_over_to_an_address_that_contains_the_old_one() -> None:
     async def scene() -> None:
         ours = listeners(served := set[asyncio.Task[None]]())
-        await ours.change({"git": [ANY]})
-        port = ours.endpoints[0].port
+        port = free_port()  # that is closed in between, so it must be nobody's by chance
         await ours.change({"git": [("127.0.0.1", port)]})
         connected = await greet(port)
         await ours.change({"git": [("0.0.0.0", port)]})
@@ -110,8 +110,7 @@ def test_a_port_goes_over_to_an_address_that_contains_the_old_one() -> None:
 def test_what_gave_way_is_opened_again_if_that_was_in_vain() -> None:
     async def scene() -> None:
         ours = listeners(served := set[asyncio.Task[None]]())
-        await ours.change({"git": [ANY]})
-        port = ours.endpoints[0].port
+        port = free_port()  # that is closed in between, so it must be nobody's by chance
         await ours.change({"git": [("127.0.0.1", port)]})
         with socket.create_server(ANY) as taken:
             places = [("0.0.0.0", port), ("127.0.0.1", taken.getsockname()[1])]

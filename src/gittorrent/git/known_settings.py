@@ -12,12 +12,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gittorrent.durable import file_state
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gittorrent.durable import FileState
@@ -37,7 +37,7 @@ class KnownSettings:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._found: OrderedDict[Hashable, tuple[list[FileState | None], Settings]] = OrderedDict()
+        self._found: OrderedDict[_Key, tuple[list[FileState | None], Settings]] = OrderedDict()
         self._is_momentary = False
 
     @contextlib.contextmanager
@@ -48,6 +48,9 @@ class KnownSettings:
             yield
         finally:
             self._is_momentary = False
+            with self._lock:
+                for key in [each for each in self._found if not each.isolated]:
+                    del self._found[key]
 
     def of(self, git: Git, states: list[FileState | None]) -> Settings | None:
         """Return what is known; None if nothing is, or not any more.
@@ -56,7 +59,7 @@ class KnownSettings:
             git: the repository, and whose settings count there.
             states: of its files, as `states_of` returns them.
         """
-        if not git.isolated and not self._is_momentary:
+        if not self._counts(git):
             return None
         with self._lock:
             found = self._found.get(_key(git))
@@ -64,6 +67,10 @@ class KnownSettings:
                 return None
             self._found.move_to_end(_key(git))
             return list(found[1])
+
+    def _counts(self, git: Git) -> bool:
+        """Tell whether what other files than the repository's say is known as well, or left out."""
+        return git.isolated or self._is_momentary
 
     def note(self, git: Git, states: list[FileState | None], settings: Settings) -> None:
         """Remember a reading.
@@ -73,7 +80,7 @@ class KnownSettings:
             states: of the files before they were read.
             settings: what git said.
         """
-        if not git.isolated and not self._is_momentary:
+        if not self._counts(git):
             return
         if git.isolated and any(key.startswith("include") for key, _ in settings):
             return  # of files that are not looked at
@@ -94,9 +101,17 @@ def states_of(git: Git, common: Path) -> list[FileState | None]:
     return [file_state(place / name) for place in places for name in _FILES]
 
 
-def _key(git: Git) -> Hashable:
-    variables = frozenset(git.variables.items())
-    return git.directory, git.isolated, git.config, variables
+class _Key(NamedTuple):
+    """Which repository is read, and with which settings besides its own."""
+
+    directory: Path
+    isolated: bool
+    config: tuple[str, ...]
+    variables: frozenset[tuple[str, str]]
+
+
+def _key(git: Git) -> _Key:
+    return _Key(git.directory, git.isolated, git.config, frozenset(git.variables.items()))
 
 
 KNOWN = KnownSettings()

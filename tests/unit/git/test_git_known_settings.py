@@ -95,6 +95,8 @@ def test_the_user_s_count_for_a_moment_only(
         assert read_config(repository)["some.key"] == "own"
     settings.write_text("[other]\nkey = three\n")
     assert read_config(repository)["other.key"] == "three"
+    with KNOWN.for_a_moment():
+        assert read_config(repository)["other.key"] == "three"
 
 
 def test_settings_that_git_is_given_are_others(repository: Path) -> None:

@@ -121,14 +121,14 @@ def strangers(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     Nothing of the user's goes there: no configuration, no credentials asked for or found, and no
     proxy, which would look up the name of the host anew.
     """
-    environ = isolated()
-    for name in list(environ):
-        if name.lower().endswith("_proxy"):
-            del environ[name]
+    return unasked(isolated()) | dict(extra or {})
+
+
+def unasked(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment by which git asks nobody who its user is, and goes by no proxy."""
+    kept = {name: value for name, value in environ.items() if not name.lower().endswith("_proxy")}
     # Empty, since an SSH_ASKPASS would be asked where there is none at all.
-    environ["GIT_ASKPASS"] = ""
-    environ.update(extra or {})
-    return environ
+    return kept | {"GIT_ASKPASS": "", "GIT_TERMINAL_PROMPT": "0"}
 
 
 def unattended_ssh() -> dict[str, str]:

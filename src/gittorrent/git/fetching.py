@@ -21,6 +21,7 @@ from gittorrent.git import environment
 from gittorrent.git.credentials import HELPER, variables_for
 from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.guarded import Broken
+from gittorrent.git.http_settings import resolved_to
 from gittorrent.git.runner import executable
 from gittorrent.sizes import show_bytes
 
@@ -225,10 +226,7 @@ def _git(source: FetchSource, rules: FsckRules | None) -> list[str]:
     if not source.is_learned and variables_for(source.url):
         settings.append(f"credential.helper={HELPER}")
     if source.scheme in _BY_HELPER and source.address is not None:
-        name, literal = source.host.strip("[]"), source.address
-        literal = f"[{literal}]" if ":" in literal else literal
-        if name != source.address:
-            settings.append(f"http.curloptResolve={name}:{source.port}:{literal}")
+        settings += resolved_to(source.host.strip("[]"), source.port, source.address)
     return [executable(), *(word for setting in settings for word in ("-c", setting))]
 
 

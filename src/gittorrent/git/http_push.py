@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gittorrent import __version__
+from gittorrent.git.environment import unasked
+from gittorrent.git.http_settings import resolved_to
 from gittorrent.git.remote_http import http_scheme
 from gittorrent.git.runner import executable
 
@@ -100,7 +102,6 @@ def _telling_nothing(url: str, address: str) -> list[str]:
     """
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    literal = f"[{address}]" if ":" in address else address
     settings = [f"http.{url}.{name}=" for name in _NOT_FOR_STRANGERS]
     settings += [
         f"http.{url}.userAgent=gittorrent/{__version__}",
@@ -110,19 +111,12 @@ def _telling_nothing(url: str, address: str) -> list[str]:
         f"http.{url}.saveCookies=false",
         "credential.helper=",
         "core.askPass=",
+        *resolved_to(parts.hostname or "", port, address),
     ]
-    if parts.hostname != address:
-        settings.append(f"http.curloptResolve={parts.hostname}:{port}:{literal}")
     return [word for setting in settings for word in ("-c", setting)]
 
 
 def _without_the_users(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without what git tells servers, or asks its user for them."""
     dropped = ("GIT_SSL_CERT", "GIT_SSL_KEY", "GIT_SSL_NO_VERIFY", "GIT_HTTP_USER_AGENT")
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if name not in dropped and not name.lower().endswith("_proxy")
-    }
-    # Empty, since an SSH_ASKPASS would be asked where there is none at all.
-    return kept | {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": ""}
+    return unasked({name: value for name, value in environ.items() if name not in dropped})

@@ -132,6 +132,21 @@ def settings_of(url: str, config: Mapping[str, str], environ: Mapping[str, str])
     return HttpSettings(_proxy(url, config, environ), verify, header=header, **files)
 
 
+def resolved_to(host: str, port: int, address: str) -> list[str]:
+    """Return the setting by which git calls a host at an IP address that was judged.
+
+    Args:
+        host: its name, or an address without brackets.
+        port: of the server.
+        address: where it is called.
+
+    Returns:
+        ``key=value`` for ``git -c``; nothing where the host is that address.
+    """
+    literal = f"[{address}]" if ":" in address else address
+    return [] if host == address else [f"http.curloptResolve={host}:{port}:{literal}"]
+
+
 def _header(said: str) -> tuple[str, str] | tuple[()]:
     """Return the header of ``http.extraHeader``; what is none, or is this program's, is none."""
     name, _, value = said.partition(":")

@@ -9,14 +9,14 @@ import threading
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import UsageError
-from gittorrent.transfer.dialling import CannotConnectError, connect, service_request
+from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.git_mirror import ask_for
 from gittorrent.transfer.transport import transport_of
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 _CHUNK = 1 << 16
@@ -41,24 +41,14 @@ async def ask_for_service(
 
     Raises:
         UsageError: the endpoint is reached by HTTP.
-        CannotConnectError: nobody answers.
+        CannotConnectError, MirrorLostError: nobody answers, or it hung up.
     """
     if not transport_of(endpoint).is_stream:
         raise UsageError(
             f"{service} at {endpoint.url} cannot be reached this way",
             hint=f"use the URL {endpoint.url} itself with git",
         )
-    sock = (await connect(endpoint, trusted, client_timeouts=client_timeouts)).sock
-    try:
-        request = service_request(service, endpoint)
-        await asyncio.get_running_loop().sock_sendall(sock, request)
-    except OSError as error:
-        sock.close()
-        raise CannotConnectError(f"{endpoint.url} hung up: {error}") from error
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+    return await ask_for(service, endpoint, trusted, client_timeouts or ClientTimeouts())
 
 
 async def relay(

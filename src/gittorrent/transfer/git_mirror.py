@@ -39,6 +39,7 @@ from gittorrent.wire.service import MIRROR_SYNC
 from gittorrent.wire.session import Role, Session
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
@@ -402,13 +403,23 @@ async def call(
     client_timeouts: ClientTimeouts,
     service: str = MIRROR_SYNC,
 ) -> Stream:
-    """Connect to a mirror and ask for a conversation; its first words wait to be read.
+    """Connect to a mirror and ask for a conversation; arguments and errors as `ask_for`."""
+    return tcp_stream(await ask_for(service, endpoint, trusted, client_timeouts))
+
+
+async def ask_for(
+    service: str,
+    endpoint: Endpoint,
+    trusted: AddressClass | None,
+    client_timeouts: ClientTimeouts,
+) -> socket.socket:
+    """Connect to a mirror and ask for a service; its first words wait to be read.
 
     Args:
+        service: what is asked for.
         endpoint: a git:// one.
         trusted: kind of address the endpoint was learned from; None if the user named it.
         client_timeouts: how long to wait.
-        service: what is asked for.
 
     Raises:
         CannotConnectError: nobody answers.
@@ -425,7 +436,7 @@ async def call(
     except BaseException:
         sock.close()
         raise
-    return tcp_stream(sock)
+    return sock
 
 
 async def open_git_mirror(

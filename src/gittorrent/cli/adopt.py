@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gittorrent.cli.bare_copy import add_remote, record_repository
+from gittorrent.cli.bare_copy import add_remote, record_copy, record_repository
 from gittorrent.cli.completing import complete_carried
 from gittorrent.cli.locations import typed_location
 from gittorrent.cli.new_repository import own_logs
@@ -170,7 +170,7 @@ def _known_source(url: str, repository: RepositoryId) -> Location | None:
 def _publish_through(found: FoundRepository, done: Adopted, reporter: Reporter) -> None:
     """Let a clone be published through the bare repository that was made of it."""
     git, copy = Git(found.git_dir), Carried(done.path, found.object_format)
-    git.run("config", "--local", "gittorrent.copy", str(done.path))
+    record_copy(found.git_dir, done.path)
     record_repository(found.git_dir, done.repository_id)
     add_remote(found, copy, reporter.note)
     own = read_refs(git, *(pattern.removesuffix("/*") for pattern in PUBLISHED))

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from gittorrent.git.repository import FoundRepository
     from gittorrent.store.database import Database
 
+COPY_KEY = "gittorrent.copy"
+"""Git setting of the place of the bare copy."""
+
 REPOSITORY_KEY = "gittorrent.repository"
 """Git setting of the id that a clone is published under."""
 
@@ -45,7 +48,7 @@ def find_to_publish(path: Path) -> FoundRepository:
 
 def recorded_copy(git_dir: Path) -> Path | None:
     """Return the bare copy that a clone was published through; None if it never was."""
-    copy = read_config(git_dir, isolated=True).get("gittorrent.copy")
+    copy = read_config(git_dir, isolated=True).get(COPY_KEY)
     return None if copy is None else Path(copy)
 
 
@@ -72,11 +75,16 @@ def find_moved_copy(git_dir: Path, database: Database, say: Callable[[str], None
         if row.repository_id == repository and row.role == ORIGIN:
             present = row if Path(row.path).is_dir() else relocate(row, database)
             if present is not None:
-                git.run("config", "--local", "gittorrent.copy", present.path)
+                record_copy(git_dir, Path(present.path))
                 if _url_of_copy(git) == str(recorded):
                     git.run("remote", "set-url", _REMOTE, present.path)
                 say(f"the bare copy {recorded} is in {present.path} now")
                 return
+
+
+def record_copy(git_dir: Path, copy: Path) -> None:
+    """Note in a clone which bare copy it is published through."""
+    set_config(Git(git_dir), {COPY_KEY: str(copy)})
 
 
 def recorded_repository(git_dir: Path) -> RepositoryId | None:

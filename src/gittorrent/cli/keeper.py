@@ -20,7 +20,7 @@ from gittorrent.cli.policy_place import (
     takes_repository,
 )
 from gittorrent.cli.policy_result import DraftOptions, carry_on, result_json, show_result
-from gittorrent.cli.signer import find_signer
+from gittorrent.cli.signer import has_keeper_key
 from gittorrent.cli.signing_clock import ahead_words
 from gittorrent.errors import UsageError
 from gittorrent.printable import printable
@@ -298,7 +298,7 @@ def _describe(place: PolicyPlace, now: int) -> dict[str, Any]:
     return {
         "repository_id": log.repository,
         "keeper": str(named),
-        "is_here": find_signer([named], place.config, place.home, place.carried) is not None,
+        "is_here": has_keeper_key(place),
         "checkpoint": ledger.adopted.id,
         "number": ledger.adopted.number,
         "age": max(0, now - ledger.adopted.time),

@@ -12,6 +12,7 @@ from gittorrent.cli.bare_copy import (
     add_remote,
     find_moved_copy,
     find_to_publish,
+    record_copy,
     record_repository,
     recorded_copy,
 )
@@ -238,7 +239,7 @@ def _bring_up_to_date(
                 " nothing needs it",
             )
         # Before anything is published, so that whoever goes on after a crash finds it again.
-        Git(found.git_dir).run("config", "--local", "gittorrent.copy", str(path))
+        record_copy(found.git_dir, path)
     if is_new:
         say(f"{found.place} is published through the bare copy {path}")
     wanted = (*PUBLISHED, *(carried.info.patterns if carried.is_carried else ()), *patterns)

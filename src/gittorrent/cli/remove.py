@@ -14,7 +14,7 @@ from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.cli.policy_place import open_place
 from gittorrent.cli.repositories import carried_row
-from gittorrent.cli.signer import find_signer
+from gittorrent.cli.signer import has_keeper_key
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.ids import RepositoryId
 from gittorrent.interruptions import PROCESS
@@ -214,8 +214,7 @@ def _signs_checkpoints(row: CarriedRow) -> bool:
         place = open_place(Path(row.path))
     except GitTorrentError:
         return False  # what is damaged may go, too
-    keeper = place.log.policy.policy.keeper
-    return find_signer([keeper], place.config, place.home, place.carried) is not None
+    return has_keeper_key(place)
 
 
 def _ask(row: CarriedRow, *, doomed: bool) -> None:

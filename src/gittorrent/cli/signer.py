@@ -20,6 +20,7 @@ from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from gittorrent.cli.policy_place import PolicyPlace
     from gittorrent.repository.carried import Carried
     from gittorrent.signing.keys import Signer
     from gittorrent.store.home import Home
@@ -159,6 +160,12 @@ def find_signer(
             if signer.key in wanted:
                 return signer
     return None
+
+
+def has_keeper_key(place: PolicyPlace) -> bool:
+    """Tell whether the key that signs checkpoints of a repository is on this machine."""
+    keeper = place.log.policy.policy.keeper
+    return find_signer([keeper], place.config, place.home, place.carried) is not None
 
 
 def _one_of(

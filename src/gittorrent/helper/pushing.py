@@ -77,9 +77,7 @@ async def find_depot(location: Location, context: Context) -> Depot:
     if location.endpoint is None:
         context.reporter.note(f"pushing to {source.url}")
     elif source is not candidates.wanted:
-        wanted = candidates.wanted.url
-        why = candidates.failures.get(wanted, f"{wanted} takes long to answer")
-        context.reporter.note(f"{why}; pushing to {source.url}")
+        context.reporter.note(f"{candidates.why_not_wanted}; pushing to {source.url}")
     return depot
 
 

@@ -162,7 +162,6 @@ class Database:
         self._path = path
         self._writes = threading.Lock()
         self._reads = threading.Lock()
-        self._temporary = contextlib.ExitStack()
         self._reads_only = path.exists() and is_read_only(path)
         with contextlib.ExitStack() as opened:
             if self._reads_only:

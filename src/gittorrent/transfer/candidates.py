@@ -110,6 +110,12 @@ class Candidates:
         return self._sources[0]
 
     @property
+    def why_not_wanted(self) -> str:
+        """Why another one is turned to than the best of them."""
+        url = self.wanted.url
+        return str(self.failures.get(url, f"{url} takes long to answer"))
+
+    @property
     def left(self) -> list[Source]:
         """Those that did not fail yet."""
         return [source for source in self._sources if source.url not in self.failures]

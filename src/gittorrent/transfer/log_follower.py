@@ -166,8 +166,7 @@ class LogFollower:
         candidates.note_failures(self.claimed)
         wanted = candidates.wanted
         if self.first is not wanted:
-            why = candidates.failures.get(wanted.url, f"{wanted.url} takes long to answer")
-            self._say(wanted, f"{why}; going on with {self.url}")
+            self._say(wanted, f"{candidates.why_not_wanted}; going on with {self.url}")
 
     def _say(self, source: Source, text: str) -> None:
         """Say what is wrong with a mirror; of strangers that were found only who wants all."""

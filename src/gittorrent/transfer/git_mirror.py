@@ -111,6 +111,7 @@ class GitMirror:
         self._waiting: deque[tuple[int, int]] = deque()
         self._closing = False
         self.has_given = False
+        self.has_ended = False
         if role is Role.ANSWERER:
             self._conversation.say(Ready(VERSION, exchange.node_id))
             self._ready.set_result(None)
@@ -280,6 +281,7 @@ class GitMirror:
 
     def _let_go(self, reason: str) -> None:
         """Tell everybody who waits for this end that nothing more will come."""
+        self.has_ended = True
         if not self._ready.done():
             self._ready.set_exception(MirrorLostError(f"{self.name}: {reason}"))
             self._ready.exception()  # nobody may be waiting for it

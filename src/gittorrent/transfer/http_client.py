@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import ipaddress
 import socket
 import ssl
@@ -70,6 +71,40 @@ class TooLongError(ProtocolError):
 
 class CutOffError(MirrorLostError):
     """A server hangs up in the middle of what it was asked for."""
+
+
+class _HandedOver:
+    """What was handed over of a resource that breaks off, and is then sent from its beginning.
+
+    Args:
+        take: takes each piece once.
+    """
+
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self._take = take
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._repeated = hashlib.sha256()
+        self._left = 0
+        self.is_whole = True
+
+    def begin_again(self) -> None:
+        """Expect what was handed over once more."""
+        self._left, self._repeated = self._size, hashlib.sha256()
+        self.is_whole = not self._left
+
+    def take(self, piece: bytes) -> None:
+        """Take the next bytes that were sent; hand over those that follow what is known."""
+        if self._left:
+            known, piece = piece[: self._left], piece[self._left :]
+            self._left -= len(known)
+            self._repeated.update(known)
+            if not self._left:
+                self.is_whole = self._repeated.digest() == self._digest.digest()
+        if piece and self.is_whole:
+            self._size += len(piece)
+            self._digest.update(piece)
+            self._take(piece)
 
 
 class LoginWantedError(NotThereError):
@@ -281,21 +316,12 @@ class HttpClient:
 
     async def read(self, name: str, most: int) -> bytearray:
         """Return a resource of at most ``most`` bytes; errors as `each`."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self.client_timeouts.answer
-        for _ in PAUSES:  # and no pause: whoever hangs up is no busier for it
-            data = bytearray()
-            with contextlib.suppress(CutOffError):
-                await self.each(name, most, data.extend)
-                return data
-            if loop.time() > end:
-                break
         data = bytearray()
         await self.each(name, most, data.extend)
         return data
 
     async def each(self, name: str, most: int, take: Callable[[bytes], object]) -> None:
-        """Hand a resource over in pieces.
+        """Hand a resource over in pieces; ask again where the server hangs up in the middle.
 
         Args:
             name: of the resource.
@@ -304,10 +330,28 @@ class HttpClient:
 
         Raises:
             NotThereError: the server answers with another status than 200.
-            CutOffError: it hangs up in the middle.
+            CutOffError: it hangs up in the middle, again and again or of something else by now.
             MirrorLostError: it does not answer, or too slowly.
             TooLongError: it sends more.
         """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.client_timeouts.answer
+        handed = _HandedOver(take)
+        for _ in PAUSES:  # and no pause: whoever hangs up is no busier for it
+            try:
+                await self._each(name, most, handed.take)
+                break
+            except CutOffError:
+                if loop.time() > end:
+                    raise
+                handed.begin_again()
+        else:
+            await self._each(name, most, handed.take)
+        if not handed.is_whole:
+            raise MirrorLostError(f"{self.url_of(name)} is not what it was a moment ago")
+
+    async def _each(self, name: str, most: int, take: Callable[[bytes], object]) -> None:
+        """Ask once, as `each`."""
         loop = asyncio.get_running_loop()
         allowance = Allowance(self.client_timeouts, loop.time())
         total = 0

@@ -27,7 +27,7 @@ from gittorrent.transfer.dialling import (
     why_not_connected,
     why_not_found,
 )
-from gittorrent.transfer.http_client import PASSING, UNAUTHORIZED, HttpClient, open_client
+from gittorrent.transfer.http_client import PASSING, PAUSES, UNAUTHORIZED, HttpClient, open_client
 from gittorrent.transfer.http_log import fetch_log
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
@@ -168,6 +168,11 @@ class HttpMirror:
         """Return the part on its way and how many of its bytes are here."""
         return self._flowing
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is of no use any more."""
+        return self._ended.is_set()
+
     async def wait_closed(self) -> None:
         """Wait until it is of no use any more."""
         await self._ended.wait()
@@ -190,9 +195,9 @@ class HttpMirror:
                 await self._read_run(pack, first, last)
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
             if sink is not None and sink is self._sink:
-                sink.mirror_lost(self, f"{type(error).__name__}: {error}")
                 self.may_return = True
                 self._ended.set()
+                sink.mirror_lost(self, f"{type(error).__name__}: {error}")
         except NotThereError:
             if sink is not None and sink is self._sink:
                 sink.parts_missing(self, first, last)
@@ -292,22 +297,8 @@ async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
     """
     url = client.url_of("mirror-list")
     try:
-        async with (
-            asyncio.timeout(client.client_timeouts.answer),
-            client.get("mirror-list") as answer,
-        ):
-            if answer.status == 404:
-                raise NotCarriedThereError(endpoint, "there is no mirror-list")
-            if answer.status == UNAUTHORIZED:
-                raise NotAMirrorError(
-                    f"{url} answers {answer.status}: it wants to know who asks",
-                    hint="a name and a password go over https alone, to a server that you named",
-                )
-            if "Location" in answer.headers and 300 <= answer.status < 400:
-                raise _moved(url, answer)
-            if answer.status != 200:
-                raise NotAMirrorError(f"{url} answers {answer.status}")
-            data = await _read_list(answer)
+        async with asyncio.timeout(client.client_timeouts.answer):
+            data = await _ask_for_list(client, endpoint)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _unreachable(endpoint, error) from error
     try:
@@ -319,6 +310,31 @@ async def fetch_list(client: HttpClient, endpoint: Endpoint) -> MirrorList:
                 hint="check the path; networks that want a login first answer so, too",
             ) from error
         raise ProtocolError(f"{url}: {error}") from error
+
+
+async def _ask_for_list(client: HttpClient, endpoint: Endpoint) -> bytes:
+    """Return the bytes of ``mirror-list``; ask again where the server hangs up in the middle."""
+    for _ in PAUSES:
+        with contextlib.suppress(aiohttp.ClientPayloadError):
+            return await _ask_for_list_once(client, endpoint)
+    return await _ask_for_list_once(client, endpoint)
+
+
+async def _ask_for_list_once(client: HttpClient, endpoint: Endpoint) -> bytes:
+    url = client.url_of("mirror-list")
+    async with client.get("mirror-list") as answer:
+        if answer.status == 404:
+            raise NotCarriedThereError(endpoint, "there is no mirror-list")
+        if answer.status == UNAUTHORIZED:
+            raise NotAMirrorError(
+                f"{url} answers {answer.status}: it wants to know who asks",
+                hint="a name and a password go over https alone, to a server that you named",
+            )
+        if "Location" in answer.headers and 300 <= answer.status < 400:
+            raise _moved(url, answer)
+        if answer.status != 200:
+            raise NotAMirrorError(f"{url} answers {answer.status}")
+        return await _read_list(answer)
 
 
 def _moved(url: str, answer: aiohttp.ClientResponse) -> NotAMirrorError:

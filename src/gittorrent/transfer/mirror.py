@@ -196,6 +196,11 @@ class Mirror(Protocol):
         ...
 
     @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing comes from it any more."""
+        ...
+
+    @property
     def may_return(self) -> bool:
         """Tell, when nothing comes from it any more, whether dialling again may help."""
         ...

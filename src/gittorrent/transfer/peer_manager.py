@@ -129,6 +129,7 @@ class PeerManager:
         self._learned: Counter[ConversationKey] = Counter()
         self._reconnect = ReconnectScheduler(secrets.randbelow)
         self._watchers = TaskSet()
+        self._watched: list[Mirror] = []
         self._reconnecting: asyncio.Task[None] | None = None
 
     async def call(
@@ -207,8 +208,15 @@ class PeerManager:
         (self._note if is_named else self._detail)(f"{name} {text}")
 
     def is_growing(self) -> bool:
-        """Tell whether a peer that was dialled, or will be again, has not answered yet."""
-        return bool(self._tasks) or self._reconnect.next_deadline() is not None
+        """Tell whether a peer that was dialled, or will be again, has not answered yet.
+
+        One that has just ended may be: what is left of it comes to its end before that is known.
+        """
+        return (
+            bool(self._tasks)
+            or self._reconnect.next_deadline() is not None
+            or any(mirror.has_ended for mirror in self._watched)
+        )
 
     async def grown(self, seconds: float) -> bool:
         """Wait for a peer that was dialled to answer; tells whether one did in time."""
@@ -233,7 +241,8 @@ class PeerManager:
         self._have_scheduler = HaveScheduler()
         self._told_first = 0
         for mirror in self.mirrors:
-            self._tasks.start(self._offer_help(mirror, download))
+            if not (mirror.has_ended and mirror.may_return):
+                self._tasks.start(self._offer_help(mirror, download))
         if download.wanted.total >= SMALLEST_SHARED:
             self._listen(repository)
         if self._reconnect.next_deadline() is not None:
@@ -292,19 +301,24 @@ class PeerManager:
             self.mirrors[before[0]] = mirror
         else:
             self.mirrors.append(mirror)
+        self._watched.append(mirror)
         self._watchers.start(self._watch(mirror, url))
 
     async def _watch(self, mirror: Mirror, url: str) -> None:
         """Wait for a mirror's end, and see to it that it is dialled again if that may help."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        await mirror.wait_closed()
-        if not mirror.may_return or self._download is None:
-            self._reconnect.forget(url)
-            return
-        await mirror.close()
-        now = loop.time()
-        if self._reconnect.lost(url, now, now - begun, has_given=mirror.has_given):
+        try:
+            await mirror.wait_closed()
+            if not mirror.may_return:
+                self._reconnect.forget(url)
+                return
+            await mirror.close()
+            now = loop.time()
+            is_due = self._reconnect.lost(url, now, now - begun, has_given=mirror.has_given)
+        finally:
+            self._watched.remove(mirror)
+        if is_due and self._download is not None:
             self._say(url, "was lost and is dialled again, a few times")
             self._wake_reconnecting()
 

@@ -124,6 +124,7 @@ class FakeMirror:
     address = ""
     called_us = False
     may_return = False
+    has_ended = False
     has_given = False
 
     def __init__(self, number: int, data: bytes, exchange: Exchange, faults: str = "") -> None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
-from gittorrent.ids import RepositoryId
-from gittorrent.transfer.git_mirror import GitMirror
+from gittorrent.ids import ManifestId, PushId, RepositoryId
+from gittorrent.store.partial import PartialPack
+from gittorrent.transfer.git_mirror import FAREWELL, GitMirror
+from gittorrent.transfer.mirror import WantedPack
+from gittorrent.transfer.pack_download import PackDownload
 from gittorrent.transfer.peer_manager import MAX_CONVERSATIONS, MAX_LEARNED, PeerManager, Sharing
 from gittorrent.wire import pktline
+from gittorrent.wire.reelname import PackShape, ReelName
 from gittorrent.wire.urls import AddressClass, Endpoint, less_trusted
 from support.programs import PATIENCE
 
 REPOSITORY = RepositoryId("a" * 52)
+MANIFEST = ManifestId("b" * 40)
 CLOSED = "git://127.0.0.1:1/x"
 
 
@@ -27,11 +34,18 @@ class Scene:
     peer_manager: PeerManager
     notes: list[str] = field(default_factory=list)
 
-    async def first(self, kind: AddressClass) -> socket.socket:
-        """Let the clone reach its first mirror at an address of some kind; returns that end."""
+    async def first(
+        self, kind: AddressClass, listener: socket.socket | None = None
+    ) -> socket.socket:
+        """Let the clone reach its first mirror at an address of some kind; returns that end.
+
+        ``listener`` is where that mirror listens, and goes on doing so; nobody does by default.
+        """
         loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            listener.setblocking(False)
+        with contextlib.ExitStack() as stack:
+            if listener is None:
+                listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+                listener.setblocking(False)
             port = listener.getsockname()[1]
             endpoint = Endpoint("git", "127.0.0.1", port, "/x")
             calling = loop.create_task(self.peer_manager.call(endpoint, None))
@@ -212,6 +226,63 @@ def test_callers_may_tell_only_of_their_own_address() -> None:
 
     scene = play(work, listen=0)
     assert scene.dialled() == {"git://127.0.0.2:1/x"}
+
+
+def test_whoever_was_just_lost_may_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long what is left of the conversation takes to end; a download waits for that."""
+
+    async def work(scene: Scene) -> None:
+        sock = await scene.first(AddressClass.LOOPBACK)
+        mirror = scene.peer_manager.mirrors[0]
+        close, may_end = mirror.close, asyncio.Event()
+
+        async def slowly() -> None:
+            await may_end.wait()
+            await close()
+
+        monkeypatch.setattr(mirror, "close", slowly)
+        assert not scene.peer_manager.is_growing()
+        sock.close()
+        while not mirror.has_ended:
+            await asyncio.sleep(0)
+        for turn in range(100):
+            assert scene.peer_manager.is_growing(), turn
+            await asyncio.sleep(0)
+        may_end.set()
+        for turn in range(100):
+            assert scene.peer_manager.is_growing(), turn
+            await asyncio.sleep(0)
+
+    play(work)
+
+
+def test_whoever_said_goodbye_is_not_waited_for() -> None:
+    async def work(scene: Scene) -> None:
+        sock = await scene.first(AddressClass.LOOPBACK)
+        await say(sock, f"bye {FAREWELL}")
+        await scene.peer_manager.mirrors[0].wait_closed()
+        await scene.settled()
+        sock.close()
+
+    play(work)
+
+
+def test_whoever_was_lost_between_two_reels_is_dialled_for_the_second() -> None:
+    async def work(scene: Scene) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            sock = await scene.first(AddressClass.LOOPBACK, listener)
+            sock.close()
+            await scene.peer_manager.mirrors[0].wait_closed()
+            shape = PackShape(10, 10)
+            wanted = WantedPack(ReelName(None, PushId("ab" * 20)), MANIFEST, shape, 1)
+            download = PackDownload(wanted, cast("PartialPack", None))
+            scene.peer_manager.help_with(download, REPOSITORY)
+            again, _ = await loop.sock_accept(listener)
+            again.close()
+
+    assert not [note for note in play(work).notes if "left out" in note]
 
 
 @pytest.mark.parametrize("kind", list(AddressClass))

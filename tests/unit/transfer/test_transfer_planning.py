@@ -98,6 +98,7 @@ class Fake:
     kind = PeerKind.SESSION
     heads: Sequence[PushId] = ()
     may_return = False
+    has_ended = False
     has_given = False
     called_us = False
     asked: list[ManifestId] = field(default_factory=list)

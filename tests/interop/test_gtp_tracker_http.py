@@ -22,7 +22,7 @@ from gittorrent.gtp.node.tracker_server import TrackerServer, static_answer
 from gittorrent.gtp.node.tracker_store import TrackerStore
 from gittorrent.gtp.tracker_messages import TrackerEvent, TrackerRequest, parse_answer
 from gittorrent.gtp.tracker_table import BURST
-from gittorrent.transfer.http_client import Pinned
+from gittorrent.transfer.http_resolvers import Pinned
 from gittorrent.transfer.server_timeouts import ServerTimeouts
 from support import gtp, nodes
 from support.repositories import Made

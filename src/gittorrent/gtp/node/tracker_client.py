@@ -24,7 +24,7 @@ from gittorrent.gtp.tracker_messages import (
     parse_answer,
 )
 from gittorrent.gtp.tracker_rotation import LONGEST_RETRY, TrackerRotation
-from gittorrent.transfer.http_client import Pinned
+from gittorrent.transfer.http_resolvers import Pinned
 from gittorrent.transfer.looking_up import look_up
 from gittorrent.wire.urls import AddressClass, address_class, less_trusted
 

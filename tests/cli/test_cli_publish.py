@@ -94,6 +94,24 @@ def test_refs_that_changed_elsewhere_too_are_named(owner: Person, origin: Path) 
     assert "published project: 1 ref moved, " in done.out
 
 
+def test_a_branch_that_is_checked_out_is_merged_where_that_is(owner: Person, origin: Path) -> None:
+    owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
+    signer = resolve_signer(str(owner.node / "keys" / "publish"), {})
+    place, main = owner.root / "place", RefName(b"refs/heads/main")
+    owner.git("worktree", "add", "-q", place, "main", cwd=origin).ok()
+    old = Oid(gitcmd.text(origin, "rev-parse", "main"))
+    theirs = Oid(gitcmd.text(origin, "commit-tree", "-p", old, "-m", "theirs", f"{old}^{{tree}}"))
+    push_elsewhere(origin, [Line(old, theirs, main)], signer, keeper=signer)
+    said = owner.gittorrent("publish", place).ok().err
+    way = re.search(r"main was changed elsewhere, and is checked out .*'git (merge \S+)'", said)
+    assert way, said
+    assert gitcmd.text(origin, "rev-parse", "main") == old
+    assert owner.git("status", "--porcelain", cwd=place).ok().out == ""
+    owner.git(*way[1].split(), cwd=place).ok()
+    assert "checked out" not in owner.gittorrent("publish", place).ok().err
+    assert gitcmd.text(origin, "rev-parse", "main") == theirs
+
+
 def test_another_key_than_the_keepers_publishes_provisionally(owner: Person, origin: Path) -> None:
     owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
     keeper = resolve_signer(str(owner.node / "keys" / "publish"), {})

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 SHOWN_CHANGES = 10
 """Refs that are listed; a first publication may have a hundred thousand."""
 
-_PATIENT = (Trouble.NOT_FINAL, Trouble.WAITING)
-"""What comes right by itself, once others have signed."""
+_PATIENT = (Trouble.NOT_FINAL, Trouble.WAITING, Trouble.CHECKED_OUT)
+"""What keeps back nothing of one's own: all but the last come right once others have signed."""
 
 
 class PartedRefsError(GitTorrentError):
@@ -125,7 +125,9 @@ def show_changes(done: Published) -> None:
         click.echo(f"HEAD names {printable(_text(done.head))} now, for everybody")
     for each in done.parted:
         if each.trouble in _PATIENT:
-            click.echo(f"  {printable(_text(each.ref))} {each.trouble.value}", err=True)
+            click.echo(
+                f"  {printable(_text(each.ref))} {each.trouble.value}{_way_out(each)}", err=True
+            )
     if done.awaited:
         click.echo(_provisional(done), err=True)
 
@@ -171,6 +173,15 @@ def _remedy(parted: Sequence[Parted], git_dir: Path) -> str:
     if first.here is None:
         return f"'git --git-dir={git_dir} update-ref {ref} {kept}' accepts what it is elsewhere"
     return f"merge {kept} of {git_dir} into it, push that, and publish again"
+
+
+def _way_out(each: Parted) -> str:
+    """Say how a branch that is checked out follows, where that is the trouble."""
+    if each.trouble is not Trouble.CHECKED_OUT:
+        return ""
+    if each.elsewhere is None:
+        return ": check out another one there, since it is gone elsewhere"
+    return f": 'git merge {printable(_text(kept_name(each.ref)))}' there takes that over"
 
 
 def _both(each: Parted) -> str:

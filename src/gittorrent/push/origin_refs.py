@@ -8,7 +8,8 @@ objects.
 Rules: what changed on one side goes to the other; where both changed, the value that contains the
 other counts if both contain what was there before; everything else is left as it is on both sides
 and named. A ref here is moved other than forward only once a checkpoint took in what it is here, as
-the ref's value or as a conflict, which stays: nobody's unfinished business is undone. Another's
+the ref's value or as a conflict, which stays: nobody's unfinished business is undone. A branch that
+is checked out here is moved by whoever works on it, as with git's own pushes. Another's
 push is never reverted, since what is published of a ref is a change of the very value that the log
 shows (docs/protocol/trust.md, "The rule").
 """
@@ -24,7 +25,7 @@ from gittorrent.push.certificate import Line
 from gittorrent.push.listing import directories_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gittorrent.ids import Oid, RefName, Refs
 
@@ -59,6 +60,7 @@ class Trouble(Enum):
     NOT_FINAL = "was changed elsewhere, and what it is here is not final yet"
     DIRECTORY = "cannot exist together with a ref that was made elsewhere"
     WAITING = "waits until enough of the keys that must agree on it have published the same"
+    CHECKED_OUT = "was changed elsewhere, and is checked out in a work tree here"
     HEAD_BRANCH = "was deleted here, and is the default branch as long as no other one is"
 
 
@@ -123,6 +125,28 @@ def compare(here: Refs, elsewhere: Refs, past: Past, contains: Contains) -> Comp
         else:
             parted.append(_parted(ref, own, other, past, decided))
     return _without_clashes(publish, take, parted, past)
+
+
+def withhold(comparison: Comparison, in_use: Collection[RefName], past: Past) -> Comparison:
+    """Return a comparison by which no branch is moved that somebody works on.
+
+    What is in a work tree would count as a change that takes back what the branch was moved by.
+
+    Args:
+        comparison: it.
+        in_use: branches that are checked out.
+        past: what is remembered of the last time.
+    """
+    held = [line for line in comparison.take if line.ref in in_use]
+    if not held:
+        return comparison
+    trouble = Trouble.CHECKED_OUT
+    parted = (_parted(line.ref, line.old, line.new, past, trouble) for line in held)
+    return Comparison(
+        comparison.publish,
+        tuple(line for line in comparison.take if line.ref not in in_use),
+        tuple(sorted([*comparison.parted, *parted], key=lambda each: each.ref)),
+    )
 
 
 def questions(here: Refs, elsewhere: Refs, past: Past) -> list[tuple[Oid, Oid]]:

@@ -13,6 +13,7 @@ all others apart.
     ref <object id> <ref>      the ref was this; the null id: there was none
     unknown <ref>              nothing is remembered of this ref
     again <ref>                the ref was not the same here and in the log
+    settled <ref>              a checkpoint before this one took in what that ref was
     conflict <ref>             an open conflict, which had a ref here
 
     <object id> <ref>          as git listed it
@@ -67,6 +68,7 @@ class LastPublished(Struct, frozen=True):
         unknown: refs of which nothing is remembered.
         again: refs to be looked at even if nothing changes.
         conflicts: refs of open conflicts that were made here.
+        settled: refs that were not the same, whose value here had been final before.
         listing: the origin's refs; None where that is not remembered.
         serial: by which a second file names this one; empty if none can.
     """
@@ -78,6 +80,7 @@ class LastPublished(Struct, frozen=True):
     unknown: frozenset[RefName] = frozenset()
     again: frozenset[RefName] = frozenset()
     conflicts: frozenset[RefName] = frozenset()
+    settled: frozenset[RefName] = frozenset()
     listing: RefListing | None = None
     serial: str = ""
 
@@ -171,6 +174,8 @@ class RememberedPast:
         """Tell whether a checkpoint took this value of ``ref`` in, also as a conflict."""
         if self._last is None:
             return False
+        if ref in self._last.settled and value == self.value(ref):
+            return True
         if self._final(ref) == value or (ref, value) in self._taken:
             return True
         conflicts = self._log.ledger.adopted.listing.entry(ref).conflicts
@@ -258,6 +263,7 @@ def remember(
         frozenset(unknown),
         frozenset({*(each.ref for each in parted), *again}),
         frozenset(conflicts),
+        frozenset(each.ref for each in parted if each.was and past.is_settled(each.ref, each.was)),
         listing,
         secrets.token_hex(8),
     )
@@ -314,6 +320,7 @@ def read_compared(path: Path, object_format: ObjectFormat) -> LastPublished | No
     unknown: set[RefName] = set()
     again: set[RefName] = set()
     conflicts: set[RefName] = set()
+    settled: set[RefName] = set()
     for line in head_lines.splitlines():
         keyword, _, rest = line.partition(b" ")
         word, _, name = rest.partition(b" ")
@@ -326,6 +333,8 @@ def read_compared(path: Path, object_format: ObjectFormat) -> LastPublished | No
             unknown.add(RefName(rest))
         elif keyword == b"again":
             again.add(RefName(rest))
+        elif keyword == b"settled":
+            settled.add(RefName(rest))
         elif keyword == b"conflict":
             conflicts.add(RefName(rest))
         elif not object_format.is_oid(oid):
@@ -346,6 +355,7 @@ def read_compared(path: Path, object_format: ObjectFormat) -> LastPublished | No
         frozenset(unknown),
         frozenset(again),
         frozenset(conflicts),
+        frozenset(settled),
         RefListing(listed),
         serial,
     )
@@ -365,6 +375,7 @@ def _text(last: LastPublished, object_format: ObjectFormat) -> bytes:
         *(b"unknown " + ref for ref in sorted(last.unknown)),
         *(b"again " + ref for ref in sorted(last.again)),
         *(b"conflict " + ref for ref in sorted(last.conflicts)),
+        *(b"settled " + ref for ref in sorted(last.settled)),
         b"",
     ]
     listed = b"" if last.listing is None else last.listing.text

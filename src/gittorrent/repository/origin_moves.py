@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import file_state, write_atomically
+from gittorrent.git.repository import branches_in_use
 from gittorrent.push.certificate import CONFLICTS
 from gittorrent.push.rule import UnknownObjectError
 from gittorrent.repository.last_published import Since, read_compared, read_since
@@ -68,6 +69,8 @@ class OriginMoves:
             return None
         values = {name: new for name, _, new in moves if new is not None}
         if select_shown(values, self._carried.info.patterns).keys() != set(names):
+            return None
+        if not branches_in_use(self._carried.layout.git_dir).isdisjoint(names):
             return None
         return moves if all(self._is_plain(log, *move) for move in moves) else None
 

@@ -18,12 +18,13 @@ from msgspec.structs import replace
 
 from gittorrent.git.descent import Ancestry
 from gittorrent.git.refs import apply_changes, head_target, read_ref, read_refs, set_head
+from gittorrent.git.repository import branches_in_use
 from gittorrent.git.runner import GitError
 from gittorrent.ids import Oid, RefName, Refs
 from gittorrent.push.certificate import CONFLICTS, subject_of
 from gittorrent.push.head_branch import compare_head
 from gittorrent.push.log import changes_between
-from gittorrent.push.origin_refs import Comparison, Side, compare, questions
+from gittorrent.push.origin_refs import Comparison, Side, compare, questions, withhold
 from gittorrent.repository.last_published import RememberedPast, remember
 from gittorrent.repository.pruned import bring_back
 from gittorrent.repository.publishable import list_selected, publishable
@@ -116,6 +117,7 @@ def compare_origin(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]
     ancestry = Ancestry(carried.git)
     ancestry.prepare(questions(here, elsewhere, past))
     comparison = compare(here, elsewhere, past, ancestry.contains)
+    comparison = withhold(comparison, branches_in_use(carried.layout.git_dir), past)
     looked_at = None if names is None else frozenset(names)
     own_head = head_target(carried.git)
     state = OriginState(patterns, listing, looked_at, left_out, past, comparison, own_head)

@@ -91,6 +91,24 @@ def test_what_somebody_pushed_by_ssh_meanwhile_stays(client: Client) -> None:
     assert own(client, b"refs/gittorrent/elsewhere/heads/main") == again
 
 
+def test_a_branch_that_somebody_works_on_follows_no_push(client: Client, tmp_path: Path) -> None:
+    """What is in the work tree would count as a change that takes the push back."""
+    place = tmp_path / "place"
+    gitcmd.git(client.git_dir, "worktree", "add", "-q", str(place), "main")
+    old, new = client.main, client.commit()
+    push(client, Line(old, new, MAIN), Line(None, old, TOPIC))
+    assert (client.main, own(client), own(client, TOPIC)) == (new, old, old)
+    assert gitcmd.text(place, "status", "--porcelain") == ""
+    gitcmd.git(place, "merge", "-q", "refs/gittorrent/elsewhere/heads/main")
+    newer = client.commit("newer")
+    push(client, Line(new, newer, MAIN))
+    assert own(client) == new
+    gitcmd.git(place, "checkout", "-q", "--detach")
+    again = client.commit("again")
+    push(client, Line(newer, again, MAIN))
+    assert own(client) == again
+
+
 def test_what_is_not_forward_is_compared(client: Client) -> None:
     """A branch is deleted here only when its value was final."""
     let_push(client.git_dir, ALICE, pattern="refs/*", grant=Grant.FORCE)

@@ -108,6 +108,50 @@ def test_both_sides_moved_and_a_merge_ends_it(b: Builder) -> None:
     assert KEPT + b"main" not in own(b)
 
 
+def test_a_branch_that_is_checked_out_stays_until_it_is_merged_there(
+    b: Builder, tmp_path: Path
+) -> None:
+    """As with git's own pushes: files in a work tree follow no ref that others move."""
+    place, before = tmp_path / "place", value(b, "main")
+    gitcmd.git(b.git_dir, "worktree", "add", "-q", str(place), "main")
+    ahead = commit(b, "main")
+    there(b, MAIN, ahead)
+    there(b, DEV, commit(b, "dev"))
+    follow_in_origin(carried(b.git_dir), carried(b.git_dir).log())
+    for _ in range(2):
+        done = publish(b.git_dir)
+        assert (troubles(done), done.changed) == ({MAIN: Trouble.CHECKED_OUT}, 0)
+        assert (shown(b)[MAIN], value(b, "main")) == (ahead, before)
+        assert value(b, "dev") == shown(b)[DEV]
+        assert own(b)[KEPT + b"main"] == ahead
+    gitcmd.git(place, "merge", "-q", "--ff-only", (KEPT + b"main").decode())
+    assert publish(b.git_dir).parted == ()
+    assert KEPT + b"main" not in own(b)
+
+
+def test_what_is_done_in_a_work_tree_on_top_of_what_it_had_has_to_be_merged(
+    b: Builder, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    gitcmd.git(b.git_dir, "worktree", "add", "-q", str(place), "main")
+    there(b, MAIN, commit(b, "main"))
+    gitcmd.git(place, "commit", "-q", "--allow-empty", "-m", "here")
+    assert troubles(publish(b.git_dir)) == {MAIN: Trouble.BOTH_MOVED}
+    gitcmd.git(place, "merge", "-q", "-m", "both", (KEPT + b"main").decode())
+    done = publish(b.git_dir)
+    assert (done.parted, done.changed) == ((), 1)
+
+
+def test_a_branch_that_is_checked_out_and_deleted_elsewhere(b: Builder, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    gitcmd.git(b.git_dir, "worktree", "add", "-q", str(place), "dev")
+    there(b, DEV, None)
+    assert troubles(publish(b.git_dir)) == {DEV: Trouble.CHECKED_OUT}
+    gitcmd.git(place, "checkout", "-q", "--detach")
+    assert publish(b.git_dir).parted == ()
+    assert DEV not in own(b)
+
+
 def test_one_that_contains_the_other_counts(b: Builder) -> None:
     theirs = commit(b, "main")
     there(b, MAIN, theirs)

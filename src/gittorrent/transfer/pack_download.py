@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import random
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -375,7 +376,8 @@ class PackDownload:
         if self._done.done():
             return
         here = 0 if self._machine is None else len(self._machine.have)
-        faults = "; ".join(f"{self._names[k].name}: {why}" for k, why in self._faults.items())
+        met = Counter(f"{self._names[key].name}: {why}" for key, why in self._faults.items())
+        faults = "; ".join(f"{fault}, {n} times" if n > 1 else fault for fault, n in met.items())
         details = f" ({faults})" if faults else ""
         self._done.set_exception(
             NoSourceError(

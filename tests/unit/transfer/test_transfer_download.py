@@ -7,6 +7,7 @@ import errno
 import hashlib
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,8 +15,9 @@ from gittorrent.ids import SHA1, PushId, RepositoryId
 from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.store.partial import PartialPack
 from gittorrent.store.processes import DownloadFigures
-from gittorrent.transfer.mirror import WantedPack
-from gittorrent.transfer.pack_download import DownloadHandlers, PackDownload
+from gittorrent.swarm.events import PeerKind
+from gittorrent.transfer.mirror import Mirror, WantedPack
+from gittorrent.transfer.pack_download import DownloadHandlers, NoSourceError, PackDownload
 from gittorrent.wire.reelname import PackShape, ReelName
 from support.programs import PATIENCE
 from support.repositories import noise
@@ -53,6 +55,37 @@ def test_a_failure_to_report_ends_the_download(tmp_path: Path) -> None:
                 await download.run()
 
     with pytest.raises(OSError, match="after 0 parts"):
+        asyncio.run(work())
+
+
+class _Silent:
+    """A mirror that is asked in vain."""
+
+    kind = PeerKind.SESSION
+    url = name = "git://mirror.example/project"
+    called_us = False
+
+    def begin(self, *_: object) -> None: ...
+
+    def ask(self, *_: object) -> None: ...
+
+    def flowing(self) -> None: ...
+
+
+def test_what_is_wrong_again_and_again_is_said_once(tmp_path: Path) -> None:
+    async def work() -> None:
+        shape = PackShape(MANIFEST.pack_size, PART)
+        wanted = WantedPack(ReelName(None, MANIFEST.end), MANIFEST.id, shape, 3)
+        with PartialPack(tmp_path, MANIFEST, MANIFEST.text() + b"signature") as partial:
+            download = PackDownload(wanted, partial)
+            for reason in ("it broke", "it hung up", "it broke"):
+                mirror = cast("Mirror", _Silent())
+                download.add(mirror, None)
+                download.mirror_lost(mirror, reason)
+            await download.run()
+
+    place = _Silent.name
+    with pytest.raises(NoSourceError, match=f"{place}: it broke, 2 times; {place}: it hung up[)]"):
         asyncio.run(work())
 
 

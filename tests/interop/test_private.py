@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -141,6 +142,39 @@ def test_what_turns_private_is_closed_to_other_users(tmp_path: Path, owner_key: 
     with nodes.serving(carried, home=home, options=OPEN):
         nodes.change_policy(carried, owner_key, private=True)
         wait_until(lambda: not there.stat().st_mode & 0o077, "nobody else may read it")
+
+
+def test_whoever_hears_that_it_turned_private_asks_for_it_in_the_clear_no_more(
+    tmp_path: Path, owner_key: Signer
+) -> None:
+    """No mirror by its plain URL, and no strangers, until somebody says that it is public again."""
+    made = nodes.make_repository(tmp_path / "r.git")
+    carried = nodes.publish(made, owner_key, "project")
+    operator = somebody(tmp_path / "operator")
+    with nodes.serving(carried, home=nodes.make_home(tmp_path / "node"), options=OPEN) as node:
+        url = f"gittorrent://{carried.info.repository_id}@{node.git[len('git://') :]}/project.git"
+        operator.gittorrent("mirror", "--once", url).ok()
+        database = Database(Home(operator.node).database)
+        with contextlib.closing(database), serve(operator, "--no-announce"):
+            copy = publishing.carried(Home(operator.node).repositories / "project.git")
+            wait_until(lambda: talks(operator), "the mirror hears of news")
+            nodes.change_policy(carried, owner_key, private=True)
+            wait_until(lambda: is_private(database, carried.info.repository_id), "it is noted")
+            assert readers_here(copy.layout, carried.info.repository_id)
+            nodes.change_policy(carried, owner_key, private=False)
+            refused = operator.gittorrent("mirror", "--once", url).failed(2, "in the clear")
+            # The hint can be followed as it stands.
+            hint = refused.err.partition("'gittorrent forget ")[2].partition("'")[0]
+            operator.gittorrent("forget", hint).ok()
+            again = partial(operator.gittorrent, "mirror", "--once", url)
+            wait_until(lambda: again().status == 0, "it is public again")
+            assert readers_here(copy.layout, carried.info.repository_id) is None
+
+
+def talks(operator: Person) -> bool:
+    """Tell whether the node of a mirror holds a conversation that it began."""
+    status = json.loads(operator.gittorrent("status", "--json").ok().out)
+    return any(each["check"]["live"] for each in status["repositories"])
 
 
 def test_a_conversation_ends_with_the_right_to_it(tmp_path: Path, owner_key: Signer) -> None:

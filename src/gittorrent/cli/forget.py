@@ -10,6 +10,7 @@ from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
+from gittorrent.store.privacy import forget_private
 from gittorrent.transfer.location import LocationError, is_url
 
 
@@ -19,7 +20,8 @@ from gittorrent.transfer.location import LocationError, is_url
 def forget(url: str, as_json: bool) -> None:
     """Forget which repository URL led to, so that the next contact is a first contact.
 
-    Do this only when you know why the repository changed. To carry a repository no more, use
+    Do this only when you know why the repository changed. That it was private is forgotten too: its
+    mirrors are asked in the clear again, and strangers for it. To carry a repository no more, use
     'gittorrent remove'.
 
     \b
@@ -40,8 +42,10 @@ def forget(url: str, as_json: bool) -> None:
         ) from None
     database = Database(open_home().database)
     try:
-        repository = database.known_url(location.url)
+        repository = location.expected or database.known_url(location.url)
         known = database.forget_url(location.url)
+        if repository is not None:
+            known = forget_private(database, repository) or known
     finally:
         database.close()
     if not known:

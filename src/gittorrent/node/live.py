@@ -456,6 +456,7 @@ class Live:
                 close = partial(close_to_others, served.carried.layout, self._home.repositories)
                 await served.reading(close)
                 await self._catalogue.renew(served)
+                await self._notes.note_privacy(live.repository)
             if former is not None and seen.config != former.config:
                 live.keeper.note_config()
         await live.calls.look()

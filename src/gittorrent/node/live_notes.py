@@ -1,8 +1,10 @@
-"""Notes in the database what live conversations bring: the newest checkpoint, and that all is here.
+"""Notes in the database what live conversations bring: the newest checkpoint, that all is here, and
+what turned private.
 
 ``gittorrent mirror`` and ``publish`` note what they see; a node that serves hears of news at once
-and looks nowhere. Tracks what was noted of each repository, and when. Rule: a checkpoint is noted
-at once, since ``publish`` on an old copy goes by it. Must not know how conversations go.
+and looks nowhere. Tracks what was noted of each repository, and when. Rules: a checkpoint is noted
+at once, since ``publish`` on an old copy goes by it, and so is what turned private, since whoever
+looks for mirrors does. Must not know how conversations go.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.repository.carried import MIRROR
+from gittorrent.repository.readers_file import is_private_here
+from gittorrent.store.privacy import note_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +80,24 @@ class LiveNotes:
             _complain(error)
         else:
             self._heads[repository.served.carried.layout.git_dir] = head.id
+
+    async def note_privacy(self, repository: LiveRepository) -> None:
+        """Note whether a repository whose log changed is private by now.
+
+        Otherwise strangers would be asked for it, and mirrors in the clear.
+        """
+        database, served = self._database, repository.served
+        if database is None:
+            return
+        layout, repository_id = served.carried.layout, served.info.repository_id
+
+        def note() -> None:
+            note_private(database, repository_id, private=is_private_here(layout, repository_id))
+
+        try:
+            await self._querying(note)
+        except GitTorrentError as error:
+            _complain(error)
 
     async def renew(self, agreeing: Mapping[Path, LiveRepository]) -> None:
         """Note now and then that mirrors are up to date: of all at once, if it is time for one.

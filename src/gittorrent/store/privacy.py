@@ -35,3 +35,11 @@ def note_private(database: Database, repository: RepositoryId, *, private: bool)
             ("DELETE FROM remembered WHERE repository_id = ? AND trusted <> ''", (repository,)),
         ]
     )
+
+
+def forget_private(database: Database, repository: RepositoryId) -> bool:
+    """Ask for a repository as for any other from now on; tells whether it was private."""
+    was_private = is_private(database, repository)
+    if was_private:
+        note_private(database, repository, private=False)
+    return was_private

@@ -81,7 +81,7 @@ class Candidates:
             raise UsageError(
                 f"{repository} is private, and {endpoint.url} would be asked for it in the clear",
                 hint=f"use {SCHEME}::https://HOST/NAME.git or {SCHEME}::ssh://USER@HOST/NAME.git;"
-                " if it is public by now, 'gittorrent forget' what is known of it",
+                f" if it is public by now, 'gittorrent forget {self._location.full_url}'",
             )
 
     def _may_look_up(self, repository: RepositoryId) -> bool:

@@ -253,6 +253,23 @@ def test_news_pass_over_https(
         wait_until(partial(nodes.shows_on_main, mirror, second), "the mirror has it")
 
 
+def test_a_mirror_whose_token_was_revoked_says_that_it_was_not_taken(
+    node: Served, home: Home, folder: Path, tmp_path: Path
+) -> None:
+    """Git forgets what a server did not take, so that the operator finds nothing to look at."""
+    operator = somebody(tmp_path / "operator")
+    remembers(operator, node, folder, add_token(home, "mirror"))
+    add_token(home, "other")  # without any the node asks nobody who they are
+    url = f"gittorrent::{node.https}/secrets.git"
+    with serve(operator):
+        operator.gittorrent("mirror", url).ok()
+        revoke(home, "mirror")
+        for words in (("takes no such", "did not take"), ("did not take",)):
+            said = operator.gittorrent("mirror", url).failed(3).err
+            assert any(each in said for each in words), said
+            assert "revoked" in said
+
+
 def test_who_types_a_token_types_it_once(
     node: Served, home: Home, folder: Path, person: Person
 ) -> None:

@@ -37,6 +37,9 @@ HELPER = (
 """Value of git's ``credential.helper`` that gives what `variables_for` hands down."""
 
 
+REFUSED_HINT = "a token may have been revoked, or have expired: ask the mirror's operator"
+
+
 class NoLoginError(UnreachableError):
     """A server wants to know who asks, and nobody says it, or it believes nobody."""
 
@@ -68,6 +71,7 @@ class Logins:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], Login] = {}  # by server and path
         self._passed_over: set[str] = set()  # servers that did not take what .netrc has
+        self._refused: set[tuple[str, str]] = set()  # where helpers were told to forget what failed
 
     def known(self, url: str) -> Login | None:
         """Return what was found for a URL, or for all of its server, without asking anybody."""
@@ -96,15 +100,38 @@ class Logins:
             if found is not None and found is not refused:
                 return found
             if refused is not None:
-                self._known.pop((_server(url), refused.path), None)
-                _tell("reject", url, refused)
+                self._forget(url, refused)
             found = _fill(url)
+            if found is None:
+                raise self._nobody_knows(url)
             self._known[_server(url), found.path] = found
             return found
+
+    def _nobody_knows(self, url: str) -> NoLoginError:
+        if not self._refused.isdisjoint({(_server(url), _path(url)), (_server(url), "")}):
+            return NoLoginError(
+                f"{url} did not take the name and password that git knew for it, and git knows no"
+                " others",
+                hint=REFUSED_HINT,
+            )
+        return NoLoginError(
+            f"{url} asks who you are, and git knows no name and password for it",
+            hint="a mirror's operator gives tokens to readers: the token is the password, the name"
+            " does not matter; a credential helper of git's remembers it (git help credentials)",
+        )
+
+    def _forget(self, url: str, login: Login) -> None:
+        """Forget what a server did not take, and have git's helpers do so."""
+        place = (_server(url), login.path)
+        if self._known.get(place) is login:
+            del self._known[place]
+        self._refused.add(place)
+        _tell("reject", url, login)
 
     def approve(self, url: str, login: Login) -> None:
         """Let git's helpers remember what a server took."""
         with self._lock:
+            self._refused.discard((_server(url), login.path))
             if not login.is_approved:
                 login.is_approved = True
                 _tell("approve", url, login)
@@ -112,10 +139,7 @@ class Logins:
     def reject(self, url: str, login: Login) -> None:
         """Let git's helpers forget what a server did not take."""
         with self._lock:
-            place = (_server(url), login.path)
-            if self._known.get(place) is login:
-                del self._known[place]
-            _tell("reject", url, login)
+            self._forget(url, login)
 
 
 LOGINS = Logins()
@@ -142,15 +166,12 @@ def _path(url: str) -> str:
     return urlsplit(url).path.lstrip("/")
 
 
-def _fill(url: str) -> Login:
+def _fill(url: str) -> Login | None:
+    """Return what git's helpers, or the user, say; None if nothing."""
     said = _run("fill", _question(url))
     found = dict(line.split("=", 1) for line in said.split("\n") if "=" in line)
     if "username" not in found or "password" not in found:
-        raise NoLoginError(
-            f"{url} asks who you are, and git knows no name and password for it",
-            hint="a mirror's operator gives tokens to readers: the token is the password, the name"
-            " does not matter; a credential helper of git's remembers it (git help credentials)",
-        )
+        return None
     # Git names the path again where that counts for it.
     return Login(found["username"], found["password"], _path(url) if "path" in found else "")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from gittorrent.git.credentials import LOGINS, NoLoginError
+from gittorrent.git.credentials import LOGINS, REFUSED_HINT, NoLoginError
 from gittorrent.transfer.http_client import LoginWantedError
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ async def logged_in(url: str, work: Callable[[], Awaitable[T]]) -> T:
         done = await work()
     except LoginWantedError:
         await asyncio.to_thread(LOGINS.reject, url, login)
-        raise NoLoginError(
-            f"{url} takes no such name and password",
-            hint="a token may have been revoked, or have expired: ask the mirror's operator",
-        ) from None
+        raise NoLoginError(f"{url} takes no such name and password", hint=REFUSED_HINT) from None
     await asyncio.to_thread(LOGINS.approve, url, login)
     return done

@@ -208,3 +208,26 @@ def test_what_is_published_in_place_is_cloned_for_another(owner: Person, origin:
     assert publish(owner, copy, "--new-repository", "--name", "fork") != first
     said = json.loads(owner.gittorrent("status", "--json").ok().out)["repositories"]
     assert [row["name"] for row in said] == ["fork", "project"]
+
+
+def test_what_is_private_is_published_for_everybody_only_where_that_is_meant(
+    owner: Person, origin: Path
+) -> None:
+    """By its own clone, by git's clones of what is here, and whatever directory they are in."""
+    publish(owner, origin, "--private")
+    owner.git("clone", origin, "work").ok()
+    owner.git("clone", "--bare", origin, "bare.git").ok()
+    for place in ("work", "bare.git"):
+        path, before = owner.root / place, copies_of(owner)
+        words = ("publish", path, "--new-repository", "--name", f"of-{path.stem}", "--new-key")
+        refused = owner.gittorrent(*words).failed(2, "project", "private", "everybody")
+        assert "--even-if-private" in refused.err
+        assert copies_of(owner) == before
+    work = owner.root / "work"
+    first = ("publish", work, "--new-repository", "--new-key", "--name", "own")
+    owner.gittorrent(*first, "--private").ok()
+    # Now it has a private copy of its own.
+    again = ("publish", work, "--new-repository", "--name", "public")
+    owner.gittorrent(*again).failed(2, "own", "is private")
+    made = json.loads(owner.gittorrent(*again, "--even-if-private", "--json").ok().out)
+    assert made["private"] is False

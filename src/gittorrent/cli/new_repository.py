@@ -29,6 +29,8 @@ from gittorrent.interruptions import run
 from gittorrent.repository.carried import ORIGIN, Carried
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore
+from gittorrent.repository.readers_file import is_private_here
+from gittorrent.store.privacy import is_private
 from gittorrent.transfer.location import LocationError, may_lead_to_mirror, parse_location
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.reaching import Source, all_that_answer, named
@@ -104,6 +106,39 @@ def require_new(found: FoundRepository, database: Database) -> None:
     )
 
 
+def require_meant(found: FoundRepository, database: Database) -> None:
+    """Refuse to publish for everybody what another repository keeps private.
+
+    Args:
+        found: what is to be published as a new repository.
+        database: of the node.
+
+    Raises:
+        UsageError: it has what is private, as far as this machine knows.
+    """
+    private = _private_source(found, database)
+    if private is None:
+        return
+    name = next((r.name for r in database.carried() if r.repository_id == private), private)
+    raise UsageError(
+        f"{found.place} has what {name} has, which is private, and everybody could read it",
+        hint="--private lets only those read whom its policy names; --even-if-private publishes it"
+        " for everybody all the same",
+    )
+
+
+def _private_source(found: FoundRepository, database: Database) -> RepositoryId | None:
+    """Return a private repository that this belongs to; None where none is known."""
+    copy = None if found.is_bare else recorded_copy(found.git_dir)
+    for place in (found.git_dir, *([] if copy is None else [copy])):
+        for each in own_logs(place, found.object_format):
+            if is_private_here(Layout(place), each):
+                return each
+    relation = find_relation(found, database, asks=False)
+    repository = None if relation is None else relation.repository
+    return repository if repository is not None and is_private(database, repository) else None
+
+
 def has_log(place: Path, object_format: ObjectFormat) -> bool:
     """Tell whether a repository is published from a git directory."""
     carried = Carried(place, object_format)
@@ -137,12 +172,15 @@ def require_another(found: FoundRepository, name: str | None) -> None:
         )
 
 
-def find_relation(found: FoundRepository, database: Database) -> Relation | None:
+def find_relation(
+    found: FoundRepository, database: Database, *, asks: bool = True
+) -> Relation | None:
     """Return which repository this belongs to, if it was not published yet; None if to none.
 
     Args:
         found: the repository, a bare one or a clone.
         database: of the node.
+        asks: whether remotes of which nothing is known here are asked.
     """
     copy = None if found.is_bare else recorded_copy(found.git_dir)
     published_at = copy or found.git_dir
@@ -156,7 +194,7 @@ def find_relation(found: FoundRepository, database: Database) -> Relation | None
         _by_log_in(found.git_dir, found.place, found.object_format)
         or (kept and _by_log_in(published_at, published_at, found.object_format))
         or _by_record(found, copy, rows, is_there=is_there)
-        or _by_remotes(found, database)
+        or _by_remotes(found, database, asks=asks)
         or _by_commits(found, rows)
     )
     if relation is None or relation.published_at is not None:
@@ -214,7 +252,7 @@ def _by_record(
     return Relation(repository, why, lost_copy=place)
 
 
-def _by_remotes(found: FoundRepository, database: Database) -> Relation | None:
+def _by_remotes(found: FoundRepository, database: Database, *, asks: bool) -> Relation | None:
     """Look at the remotes: at what their URLs say first, and then at who answers there."""
     unknown: list[tuple[str, Source]] = []
     for name, url in remote_urls(found.git_dir):
@@ -229,8 +267,10 @@ def _by_remotes(found: FoundRepository, database: Database) -> Relation | None:
         repository = location.expected or database.known_url(location.url)
         if repository is not None:
             return Relation(repository, f"its remote {name} leads there")
-        if location.endpoint is not None and may_lead_to_mirror(url):
+        if asks and location.endpoint is not None and may_lead_to_mirror(url):
             unknown.append((name, named(location.endpoint)))
+    if not unknown:
+        return None
     answers = run(all_that_answer([source for _, source in unknown], partial(_list_of)))
     for source, repository in answers:
         name = next(name for name, asked in unknown if asked is source)

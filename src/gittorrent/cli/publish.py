@@ -16,7 +16,7 @@ from gittorrent.cli.bare_copy import (
     record_repository,
     recorded_copy,
 )
-from gittorrent.cli.new_repository import has_log, require_another, require_new
+from gittorrent.cli.new_repository import has_log, require_another, require_meant, require_new
 from gittorrent.cli.news import offline_option, take_news
 from gittorrent.cli.output import StepProgress, json_option, print_json, quiet_option
 from gittorrent.cli.published import published_json, require_together, show_published
@@ -82,6 +82,11 @@ if TYPE_CHECKING:
 @click.option(
     "--private", is_flag=True, help="Let only those read whom the policy names; the first time."
 )
+@click.option(
+    "--even-if-private",
+    is_flag=True,
+    help="With --new-repository: let everybody read what another repository keeps private.",
+)
 @offline_option
 @click.option("--install-hook", is_flag=True, help="Publish what is pushed here from now on, too.")
 @click.option("--wait", is_flag=True, help="Do the repacking before returning.")
@@ -97,6 +102,7 @@ def publish(
     allow_behind: bool,
     patterns: tuple[str, ...],
     private: bool,
+    even_if_private: bool,
     offline: bool,
     install_hook: bool,
     wait: bool,
@@ -140,6 +146,8 @@ def publish(
         elif has_log(recorded or found.git_dir, found.object_format):
             require_another(found, name)
             recorded = None
+        if new_repository and not private and not even_if_private:
+            require_meant(found, database)
         config = read_config(found.git_dir)
         carried = _to_publish(found, recorded, home, database, name)
         # Without a key nothing is published for the first time, and so nothing is made for it.

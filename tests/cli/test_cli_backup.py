@@ -82,6 +82,20 @@ def is_carried(person: Person, name: str) -> bool:
     return [row["name"] for row in rows] == [name]
 
 
+def test_one_command_backs_up_every_home_with_keys_or_without(
+    owner: Person, published: Path, tmp_path: Path
+) -> None:
+    file, keys = tmp_path / "node.tar", tmp_path / "keys.tar"
+    for key in (owner.node / "keys").iterdir():
+        key.unlink()
+    said = owner.gittorrent("backup", file, "--keys", keys).ok()
+    assert f"{keys} is not written: there are no keys" in said.err
+    assert file.exists()
+    assert not keys.exists()
+    done = owner.gittorrent("backup", file, "--keys", keys, "--json").ok()
+    assert json.loads(done.out)["keys"] is None
+
+
 def test_keys_are_apart(owner: Person, published: Path, tmp_path: Path) -> None:
     file, keys = tmp_path / "node.tar", tmp_path / "keys.tar"
     said = owner.gittorrent("backup", file).ok()

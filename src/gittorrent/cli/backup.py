@@ -78,12 +78,13 @@ def backup(file: Path, keys: Path | None, repositories: bool, as_json: bool) -> 
         back_up_home(home, file, encode(copies) if repositories else None)
     if repositories:
         remove_others(file, copies)
-    if keys is not None:
+    has_keys = bool(key_files(home))
+    if keys is not None and has_keys:
         back_up_keys(home, keys)
     rows = look_at_carried(home.database)
     done = BackedUp(
         str(file.absolute()),
-        None if keys is None else str(keys.absolute()),
+        str(keys.absolute()) if keys is not None and has_keys else None,
         [row.name for row in rows if row.role == MIRROR],
         [row.path for row in rows if row.role != MIRROR and row.repository_id not in copies],
         [copied.name for copied in copies.values()],
@@ -97,9 +98,11 @@ def backup(file: Path, keys: Path | None, repositories: bool, as_json: bool) -> 
         click.echo(paragraph(f"{copies_beside(file)}: what is published here: {names}"))
     for path in done.published:
         click.echo(paragraph(f"not in it, since it is published here: {path} (--repositories)"))
-    if keys is not None:
+    if keys is not None and has_keys:
         click.echo(f"{keys}: its keys; whoever has this file can sign as you")
-    elif key_files(home):
+    elif keys is not None:
+        click.echo(f"{keys} is not written: there are no keys in {home.keys}", err=True)
+    elif has_keys:
         click.echo(f"not in it: the keys in {home.keys} (--keys FILE)", err=True)
 
 
@@ -114,5 +117,3 @@ def _require_places(home: Home, file: Path, keys: Path | None) -> None:
             raise UsageError(f"{path.parent} is not a directory that is there")
     if keys is not None and keys.absolute() == file.absolute():
         raise UsageError("keys are kept apart from the rest", hint="name another file for --keys")
-    if keys is not None and not key_files(home):
-        raise UsageError(f"there are no keys in {home.keys}", hint="leave --keys out")

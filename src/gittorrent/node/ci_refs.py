@@ -19,8 +19,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gittorrent.git.ci_upstream import CiUpstream, MayNotReadError, note_ref
+from gittorrent.node.ci_asking import USUAL, RefusedError
 from gittorrent.node.ci_lists import RefLists
-from gittorrent.node.ci_maker import USUAL, RefusedError
 from gittorrent.node.ci_owners import FairTurns
 from gittorrent.node.flights import Flights
 from gittorrent.wire.ci_fleet import Listed
@@ -30,8 +30,8 @@ from gittorrent.wire.peeled_refs import PeeledRefs
 from gittorrent.wire.ref_lists import RefRequest
 
 if TYPE_CHECKING:
+    from gittorrent.node.ci_asking import Asker, Working
     from gittorrent.node.ci_lists import Close
-    from gittorrent.node.ci_maker import Asker, Working
     from gittorrent.node.ci_options import CiConfig
 
 LISTINGS_AT_ONCE = 8

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from gittorrent.disk_space import UNBOUNDED
 from gittorrent.event_log import EventLog
+from gittorrent.node.ci_asking import RefusedError
 from gittorrent.node.ci_flow import Answering, Reader
-from gittorrent.node.ci_maker import AT_ONCE, CiMaker, RefusedError
+from gittorrent.node.ci_maker import AT_ONCE, CiMaker
 from gittorrent.node.ci_refs import LISTINGS_AT_ONCE, CiRefs
 from gittorrent.node.flights import Flights
 from gittorrent.transfer.working import stoppable_by
@@ -176,7 +177,7 @@ class CiService:
 
     async def _are_reached(self, proof: Proof, oids: Sequence[bytes]) -> bool:
         """Tell whether commits are in the past of what an upstream lists to a caller."""
-        copy, tips = self._maker.copy(proof), proof.tips
+        copy, tips = self._maker.copies.copy(proof), proof.tips
         return copy is not None and await self._work(lambda: copy.reaches(tips, oids))
 
     # -- answers
@@ -231,7 +232,7 @@ class CiService:
         if others is not None and not await self._maker.has(proof, request):
             is_taken = await others.take(url, request, attempt)
             if is_taken:
-                self._maker.look_into(proof, request, digest, None)
+                self._maker.copies.look_into(proof, request, digest, None)
                 return
         await self._own.join(digest, lambda: self._maker.make(proof, request, digest))
 

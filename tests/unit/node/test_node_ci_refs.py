@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from gittorrent.git.ci_upstream import UpstreamFailedError
-from gittorrent.node.ci_maker import RefusedError
+from gittorrent.node.ci_asking import RefusedError
 from gittorrent.node.ci_options import CiConfig
 from gittorrent.node.ci_refs import CiRefs, Proof
 from gittorrent.wire.ci_fleet import Listed

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.git.runner import Git
-    from gittorrent.ids import ObjectFormat, Oid
+    from gittorrent.ids import ManifestId, ObjectFormat, Oid
     from gittorrent.reel.manifest import Manifest
     from gittorrent.repository.indexing import IndexedPack, Indexer
     from gittorrent.repository.layout import Layout
@@ -116,6 +116,15 @@ class Receiver:
         self._guard = threading.Lock()
         self._local: Indexer | None = None
         self._stopped = False
+
+    @property
+    def count(self) -> int:
+        """How many reels were taken."""
+        return len(self._taken)
+
+    def has(self, manifest: ManifestId) -> bool:
+        """Tell whether a reel was taken."""
+        return any(taken.signed.manifest.id == manifest for taken in self._taken)
 
     @property
     def packs(self) -> list[Path]:

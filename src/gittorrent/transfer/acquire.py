@@ -22,6 +22,7 @@ from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.log_follower import LogFollower
 from gittorrent.transfer.manifests import FalseOfferError, verify_manifest
 from gittorrent.transfer.mirror import NotThereError
+from gittorrent.transfer.pack_download import NoSourceError, WithheldError
 from gittorrent.transfer.peer_manager import PeerManager
 from gittorrent.transfer.planning import Planner
 from gittorrent.transfer.reaching import Source, learned
@@ -32,13 +33,14 @@ from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from gittorrent.ids import ObjectFormat, Oid, RepositoryId
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.receive import LyingReelError, Receiver, SignedManifest
+    from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.transfer.context import Context
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.mirror import Mirror
@@ -46,6 +48,9 @@ if TYPE_CHECKING:
 
 MAX_MIRRORS = 16
 """Mirrors one download talks to; more add little speed and much chatter."""
+
+MAX_WITHHELD = 2
+"""Reels that may be withheld before only the first mirror is asked which there are."""
 
 TAGS_SECONDS = 10.0
 """Time for tag objects: a listing is complete without them."""
@@ -73,6 +78,8 @@ class Acquisition:
         )
         self._log_follower = LogFollower(location, context, self._peer_manager)
         self._reel_fetcher = ReelFetcher(self._peer_manager, context)
+        self._planners: dict[ReelOffer, Planner] = {}
+        self._withheld = 0
 
     async def __aenter__(self) -> Acquisition:
         return self
@@ -169,6 +176,7 @@ class Acquisition:
         planner = self._planner(log, shape)
         planned = await planner.plan(have)
         self.require_allowed([signed for _, signed in planned])
+        self._note(planner, planned)
         return planned
 
     async def plan_with_index(
@@ -183,9 +191,10 @@ class Acquisition:
         planner = self._planner(log, WHOLE)
         planned, index = await planner.plan(()), None
         if planned and planned[0][0].start is None:
-            index = await planner.index_of(*planned[0])
+            index = await planner.index_of(planned[0][1])
         reels = [signed for _, signed in planned]
         self.require_allowed(reels if index is None else [*reels, index])
+        self._note(planner, planned)
         return planned, index
 
     async def find_tip(
@@ -208,7 +217,12 @@ class Acquisition:
         found = await planner.find(choose, lambda: self.gather(log))
         if found is not None:
             self.require_allowed([found[1]])
+            self._note(planner, [found])
         return found
+
+    def _note(self, planner: Planner, planned: Iterable[tuple[ReelOffer, SignedManifest]]) -> None:
+        """Remember who knows by whom reels are offered."""
+        self._planners |= {offer: planner for offer, _ in planned}
 
     def _planner(self, log: VerifiedLog, shape: Shape | None) -> Planner:
         reporter = self._context.reporter
@@ -344,8 +358,14 @@ class Acquisition:
     async def download(
         self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
     ) -> None:
-        """Bring one reel to the receiver; see `gittorrent.transfer.reel_fetcher`."""
-        await self._reel_fetcher.take(offer, signed, receiver, tips)
+        """Bring one reel, as planned, to the receiver; see `gittorrent.transfer.reel_fetcher`.
+
+        Raises:
+            WithheldError: those who offered it do not give it; there may be another way.
+            NoSourceError: nobody has what is missing, and another way is not to be looked for.
+        """
+        with self._watching(offer) as client_timeouts:
+            await self._reel_fetcher.take(offer, signed, receiver, tips, client_timeouts)
 
     async def download_with_index(
         self,
@@ -355,8 +375,29 @@ class Acquisition:
         receiver: Receiver,
         tips: Sequence[Oid],
     ) -> None:
-        """Bring one reel and its signed index to the receiver; see `ReelFetcher`."""
-        await self._reel_fetcher.take_with_index(offer, signed, index, receiver, tips)
+        """Bring one reel and its signed index to the receiver; errors as those of `download`."""
+        fetcher = self._reel_fetcher
+        with self._watching(offer) as client_timeouts:
+            await fetcher.take_with_index(offer, signed, index, receiver, tips, client_timeouts)
+
+    @contextlib.contextmanager
+    def _watching(self, offer: ReelOffer) -> Iterator[ClientTimeouts]:
+        """Have a reel downloaded, and leave those who offered it if they do not give it.
+
+        Yields:
+            How long its parts are waited for: less where the first mirror does not offer it.
+        """
+        planner, peer_manager = self._planners[offer], self._peer_manager
+        is_of_first = planner.is_of_first(offer)
+        try:
+            yield peer_manager.client_timeouts if is_of_first else peer_manager.impatient
+        except NoSourceError as error:
+            if not planner.withheld(offer):
+                raise
+            self._withheld += 1
+            if self._withheld >= MAX_WITHHELD:
+                peer_manager.offer_bans.keep_to_first()
+            raise WithheldError(str(error), hint=error.hint) from error
 
     def look_in(self, nearby: Sequence[Path]) -> None:
         """Look for reels in these repositories of this machine before they are downloaded."""

@@ -11,8 +11,13 @@ Pure: reads no clock. Source: docs/protocol/mirrorsync.md, How long anybody is w
 
 from __future__ import annotations
 
+import math
+
 from msgspec import Struct
 from msgspec.structs import replace
+
+_LEAST_SECONDS = 64
+"""Seconds of the least rate that have to come of parts, in however long that may take."""
 
 
 class ClientTimeouts(Struct, frozen=True):
@@ -32,7 +37,8 @@ class ClientTimeouts(Struct, frozen=True):
         second: until one more of those who offer a manifest is asked for it.
         rivals: for better ways to be proved once one is.
         strangers: for ways to be proved by others than the first mirror, while none is.
-        nothing: without parts, or with a trickle of them, after which a download is given up.
+        nothing: without parts, or with a trickle of them, after which a download is given up; see
+            `impatient`.
     """
 
     look_up: float = 10.0
@@ -49,10 +55,19 @@ class ClientTimeouts(Struct, frozen=True):
     strangers: float = 25.0
     nothing: float = 600.0
 
+    def impatient(self, rate: int | None) -> ClientTimeouts:
+        """Return the same for a pack that may come otherwise: who gives none of it soon is left.
+
+        Args:
+            rate: bytes per second to which the client limits itself; a quarter of it will do.
+        """
+        enough = math.inf if rate is None else rate / 4 * self.answer / _LEAST_SECONDS
+        return replace(self, nothing=self.answer, least_rate=min(self.least_rate, enough))
+
     @property
     def least_parts(self) -> float:
         """Bytes of parts that must come in the time after which a download is given up."""
-        return 64 * self.least_rate
+        return _LEAST_SECONDS * self.least_rate
 
     def at_rate(self, rate: int | None) -> ClientTimeouts:
         """Return the same for a client whose download rate is limited to ``rate`` bytes per

@@ -43,6 +43,7 @@ class OfferBans:
         self._faults: Counter[str] = Counter()
         self._silent: set[str] = set()
         self._groups: set[str] = set()
+        self._only_first = False
 
     def fault(self, mirror: Mirror) -> int:
         """Count an offer that came to nothing; returns how many there were."""
@@ -58,6 +59,10 @@ class OfferBans:
         if group := group_of(mirror):
             self._groups.add(group)
 
+    def keep_to_first(self) -> None:
+        """Listen to the first mirror alone from now on."""
+        self._only_first = True
+
     def is_silent(self, url: str) -> bool:
         """Tell whether what was at a URL is not listened to for what it did itself."""
         return url in self._silent
@@ -66,7 +71,7 @@ class OfferBans:
         """Tell whether a mirror is not listened to; the first one only for what it did itself."""
         if mirror.url in self._silent:
             return True
-        return mirror is not first and group_of(mirror) in self._groups
+        return mirror is not first and (self._only_first or group_of(mirror) in self._groups)
 
 
 def group_of(mirror: Mirror) -> str:

@@ -67,6 +67,10 @@ class NoSourceError(UnreachableError):
     """No mirror is left that has the missing parts."""
 
 
+class WithheldError(NoSourceError):
+    """Those who offered a pack do not give it, and are not listened to any more: look again."""
+
+
 class DownloadHandlers(Struct, frozen=True):
     """Who hears of how a download goes; nobody by default.
 
@@ -168,6 +172,7 @@ class PackDownload:
         self._handlers.on_progress(self.figures())
         for part in recovered:
             self._handlers.on_part(part)
+        self._flowed_before = (0, self._loop.time())  # up to now it was us who read the disk
         watcher = self._loop.create_task(self._watch())
         watcher.add_done_callback(self._note_failure)
         try:

@@ -130,6 +130,7 @@ class PeerManager:
         self._reconnect = ReconnectScheduler(secrets.randbelow)
         self._watchers = TaskSet()
         self._watched: list[Mirror] = []
+        self._lost: set[str] = set()
         self._reconnecting: asyncio.Task[None] | None = None
 
     async def call(
@@ -207,6 +208,10 @@ class PeerManager:
         is_named = known is not None and known[1] is None
         (self._note if is_named else self._detail)(f"{name} {text}")
 
+    def is_lost(self, mirror: Mirror) -> bool:
+        """Tell whether the line to a mirror broke, against everybody's will, and still is."""
+        return mirror.url in self._lost or (mirror.has_ended and mirror.may_return)
+
     def is_growing(self) -> bool:
         """Tell whether a peer that was dialled, or will be again, has not answered yet.
 
@@ -233,6 +238,11 @@ class PeerManager:
     def client_timeouts(self) -> ClientTimeouts:
         """How long others are waited for."""
         return self._exchange.client_timeouts
+
+    @property
+    def impatient(self) -> ClientTimeouts:
+        """How long others are waited for whose parts may come otherwise."""
+        return self.client_timeouts.impatient(self._exchange.limits.down.rate)
 
     def help_with(self, download: PackDownload, repository: RepositoryId) -> None:
         """Let everybody, now and later, take part in a download."""
@@ -296,6 +306,7 @@ class PeerManager:
 
     def _keep(self, mirror: Mirror, url: str) -> None:
         """Add a mirror that answered, in the place of its former conversation if there was one."""
+        self._lost.discard(url)
         before = [at for at, known in enumerate(self.mirrors) if known.url == url]
         if before:
             self.mirrors[before[0]] = mirror
@@ -313,6 +324,7 @@ class PeerManager:
             if not mirror.may_return:
                 self._reconnect.forget(url)
                 return
+            self._lost.add(url)
             await mirror.close()
             now = loop.time()
             is_due = self._reconnect.lost(url, now, now - begun, has_given=mirror.has_given)

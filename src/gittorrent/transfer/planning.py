@@ -19,10 +19,12 @@ from gittorrent.errors import GitTorrentError, LocalError, TrustError
 from gittorrent.reel.index_manifest import require_index_of
 from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer, best_path
-from gittorrent.shapes import WHOLE, Shape, index_of
+from gittorrent.shapes import WHOLE, Shape
 from gittorrent.swarm.events import PeerKind
+from gittorrent.transfer.manifest_room import ManifestRoom
 from gittorrent.transfer.manifests import FalseOfferError
 from gittorrent.transfer.mirror import NotThereError
+from gittorrent.transfer.offered_indexes import OfferedIndexes
 from gittorrent.transfer.offers import FAULTS, Offers
 from gittorrent.transfer.racing import first_success, keep
 from gittorrent.wire.reelname import ReelName
@@ -45,9 +47,6 @@ MORE_SECONDS = 3.0
 
 HELD_BYTES = 96 << 20
 """Bytes of unverified manifests that may be under way at one time; one may be in any case."""
-
-MAX_INDEXES = 1000
-"""Indexes offered that are weighed: one for each reel from the beginning of history."""
 
 MAX_ASKED = 32
 """Manifests under way at one time."""
@@ -86,7 +85,8 @@ class Planner:
         self._begins_late = log.begins_late
         self._shape = shape
         self._offers = Offers(log.ids, self._first, begins_late=self._begins_late, shape=shape)
-        self._indexes: dict[ReelOffer, list[Mirror]] = {}
+        self._indexes = OfferedIndexes(self._first)
+        self._room = ManifestRoom(HELD_BYTES)
         self._signed: dict[ReelOffer, SignedManifest] = {}
         self._asking: dict[asyncio.Task[None], Mirror] = {}
         self._late: set[asyncio.Task[None]] = set()
@@ -299,38 +299,59 @@ class Planner:
         if message.shape.manifest is None:
             self._offers.take(mirror, message)
             return
-        reel = message.reel
-        offer = ReelOffer(message.manifest, reel.start, reel.end, message.pack_size, message.shape)
-        if offer in self._indexes or len(self._indexes) < MAX_INDEXES:
-            self._indexes.setdefault(offer, []).append(mirror)
+        self._indexes.take(mirror, message)
 
-    async def index_of(self, offer: ReelOffer, signed: SignedManifest) -> SignedManifest | None:
+    def is_of_first(self, offer: ReelOffer) -> bool:
+        """Tell whether the first mirror offers a reel."""
+        return self._offers.is_of_first(offer)
+
+    def withheld(self, offer: ReelOffer) -> bool:
+        """Listen no more to those who offer a reel and did not give it.
+
+        Returns:
+            Whether another way may be looked for; not where the line to the first mirror broke,
+            which gives the rest when it is there again.
+        """
+        makers, first = self._offers.makers(offer), self._first
+        if first is not None and first in makers and self._peer_manager.is_lost(first):
+            return False
+        for mirror in makers:
+            if not self._is_out(mirror):
+                self._give_up(mirror, "it does not give what it offers")
+        return True
+
+    async def index_of(self, signed: SignedManifest) -> SignedManifest | None:
         """Return the verified manifest of the index of a reel's pack; None if nobody shows one.
 
+        All who offer one have as long together as strangers have for a way: it can be made here.
+
         Args:
-            offer: the reel, as planned.
-            signed: its manifest.
+            signed: the reel's manifest.
         """
-        wanted = index_of(signed.manifest.id)
-        ends = (offer.start, offer.end)
-        for index, makers in self._indexes.items():
-            if index.shape != wanted or (index.start, index.end) != ends:
-                continue
-            most = longest_file(index.pack_size)
 
-            async def ask(
-                mirror: Mirror, index: ReelOffer = index, most: int = most
-            ) -> SignedManifest:
-                found = self._accept(await mirror.fetch_manifest(index.manifest, most), index)
-                require_index_of(found.manifest, signed.manifest)
-                return found
+        async def ask(candidate: tuple[Mirror, ReelOffer]) -> SignedManifest:
+            found = await self._ask_for(*candidate)
+            require_index_of(found.manifest, signed.manifest)
+            return found
 
-            left = [mirror for mirror in makers if not self._is_out(mirror)]
-            second = self._client_timeouts.second
-            found = await first_success(left, ask, second, self._blame, keep)
-            if found is not None:
-                return found[1]
-        return None
+        def failed(candidate: tuple[Mirror, ReelOffer], error: BaseException) -> None:
+            self._blame(candidate[0], error)
+
+        offered = self._indexes.of(signed.manifest)
+        left = [(mirror, index) for mirror, index in offered if not self._is_out(mirror)]
+        second = self._client_timeouts.second
+        try:
+            async with asyncio.timeout(self._client_timeouts.strangers):
+                found = await first_success(left, ask, second, failed, keep)
+        except TimeoutError:
+            return None
+        return None if found is None else found[1]
+
+    async def _ask_for(self, mirror: Mirror, offer: ReelOffer) -> SignedManifest:
+        """Get the manifest of an offer from one mirror, and verify it."""
+        most = longest_file(offer.pack_size)
+        async with self._room.of(most):
+            return self._accept(await mirror.fetch_manifest(offer.manifest, most), offer)
 
     async def _prove(self, have: Collection[PushId]) -> list[Planned]:
         """Return the best way whose manifests all verify, out of those that can be had in time."""
@@ -408,10 +429,9 @@ class Planner:
 
     async def _manifest(self, offer: ReelOffer) -> SignedManifest | None:
         """Get the manifest of an offer from those who made it; None when none of them has it."""
-        most = longest_file(offer.pack_size)
 
         async def ask(mirror: Mirror) -> SignedManifest:
-            return self._accept(await mirror.fetch_manifest(offer.manifest, most), offer)
+            return await self._ask_for(mirror, offer)
 
         def makers() -> list[Mirror]:
             return self._offers.makers(offer)

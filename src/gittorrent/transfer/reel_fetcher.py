@@ -27,7 +27,7 @@ from gittorrent.store.privacy import is_private
 from gittorrent.store.processes import DownloadProcess
 from gittorrent.store.snapshot import Snapshot
 from gittorrent.transfer.mirror import WantedPack
-from gittorrent.transfer.pack_download import DownloadHandlers, PackDownload
+from gittorrent.transfer.pack_download import DownloadHandlers, NoSourceError, PackDownload
 from gittorrent.transfer.working import abortable, stoppable, unbroken
 from gittorrent.wire.reelname import PackShape, ReelName
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gittorrent.store.database import CarriedRow
     from gittorrent.store.processes import DownloadFigures
     from gittorrent.swarm.bitmap import PartSet
+    from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.transfer.context import Context
     from gittorrent.transfer.peer_manager import PeerManager
 
@@ -100,7 +101,12 @@ class ReelFetcher:
         self._kept.clear()
 
     async def take(
-        self, offer: ReelOffer, signed: SignedManifest, receiver: Receiver, tips: Sequence[Oid]
+        self,
+        offer: ReelOffer,
+        signed: SignedManifest,
+        receiver: Receiver,
+        tips: Sequence[Oid],
+        client_timeouts: ClientTimeouts,
     ) -> None:
         """Bring one reel to the receiver, from this machine or from the mirrors.
 
@@ -109,6 +115,7 @@ class ReelFetcher:
             signed: its verified manifest.
             receiver: takes it into the repository.
             tips: what the refs of the reel's end point at.
+            client_timeouts: how long parts are waited for.
 
         Raises:
             NoSourceError: nobody has what is missing; verified parts are kept.
@@ -126,7 +133,8 @@ class ReelFetcher:
         indexer = None if small else receiver.begin(signed, download.pack)
         reporter = self._context.reporter
         try:
-            await self._download_parts(_wanted(offer, signed), signed, download, indexer)
+            wanted = _wanted(offer, signed)
+            await self._download_parts(wanted, signed, download, indexer, client_timeouts)
             reporter.phase("indexing")
             if indexer is None:
                 await stoppable(receiver.take_small, signed, download.pack)
@@ -146,8 +154,11 @@ class ReelFetcher:
         index: SignedManifest,
         receiver: Receiver,
         tips: Sequence[Oid],
+        client_timeouts: ClientTimeouts,
     ) -> None:
         """Bring one reel to the receiver, and its index as it was signed; nothing is indexed.
+
+        Where nobody gives the index it is made here, as ever.
 
         Args:
             offer: the reel.
@@ -155,9 +166,10 @@ class ReelFetcher:
             index: the verified manifest of its pack's index.
             receiver: takes both into the repository.
             tips: what the refs of the reel's end point at.
+            client_timeouts: how long parts of the pack are waited for.
 
         Raises:
-            NoSourceError: nobody has what is missing; verified parts are kept.
+            NoSourceError: nobody has what is missing of the pack; verified parts are kept.
         """
 
         def take(signed: SignedManifest, stored: StoredReel) -> None:
@@ -166,13 +178,23 @@ class ReelFetcher:
         if await self._take_local(signed, take, receiver):
             return
         self._expire()
-        downloads = []
-        for each in (index, signed):
-            download = await unbroken(self._open_partial, each)
-            await self._download_parts(_wanted(offer, each), each, download, None)
-            downloads.append(download.pack)
-        idx, pack = downloads
+        try:
+            idx = await self._download_as_it_is(offer, index, self._peer_manager.impatient)
+        except NoSourceError as error:
+            self._context.reporter.note(f"nobody gives the signed index; it is made here: {error}")
+            await self.take(offer, signed, receiver, tips, client_timeouts)
+            return
+        pack = await self._download_as_it_is(offer, signed, client_timeouts)
         await stoppable(receiver.take_with_index, signed, pack, index, idx, tips)
+
+    async def _download_as_it_is(
+        self, offer: ReelOffer, signed: SignedManifest, client_timeouts: ClientTimeouts
+    ) -> Path:
+        """Download a pack, or an index, that is not looked into; returns where it is."""
+        download = await unbroken(self._open_partial, signed)
+        wanted = _wanted(offer, signed)
+        await self._download_parts(wanted, signed, download, None, client_timeouts)
+        return download.pack
 
     def _expire(self) -> None:
         """Remove what nobody will go on with."""
@@ -237,6 +259,7 @@ class ReelFetcher:
         signed: SignedManifest,
         partial: PartialPack,
         indexer: Indexer | None,
+        client_timeouts: ClientTimeouts,
     ) -> None:
         """Download a pack together with everybody there is, sharing what arrives."""
         peer_manager = self._peer_manager
@@ -268,7 +291,7 @@ class ReelFetcher:
                 peer_manager.take_claim,
                 peer_manager.banned,
             ),
-            peer_manager.client_timeouts,
+            client_timeouts,
         )
         peer_manager.help_with(download, signed.manifest.repository)
         try:

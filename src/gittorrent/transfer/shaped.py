@@ -27,6 +27,7 @@ from gittorrent.repository.receive import LyingReelError, receiving
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.shapes import HISTORY
 from gittorrent.store.partial import kept_of
+from gittorrent.transfer.pack_download import WithheldError
 from gittorrent.transfer.working import stoppable
 from gittorrent.wire.limits import MAX_TAG_DEPTH
 
@@ -124,10 +125,10 @@ class ShapedReels:
             # Git holds a pack to the rules that lacks nothing.
             is_for_git = receiver.checks_rules or options.has("refetch")
             chosen = None if is_for_git else await self._choose(wants, options, extent)
+            while chosen is not None and not await self._have_it_given(chosen, receiver):
+                chosen = await self._choose(wants, options, extent)
             if chosen is None:
                 return None
-            self._acquisition.gather(self._log)
-            await self._download(chosen, receiver)
         except LyingReelError as error:
             self._acquisition.distrust(self._log, error)
             return None
@@ -145,6 +146,22 @@ class ShapedReels:
             leaves=chosen.leaves,
             lacks=receiver.lacks,
         )
+
+    async def _have_it_given(self, chosen: _Chosen, receiver: Receiver) -> bool:
+        """Download reels; False if those who offered them do not give them, and others may.
+
+        Raises:
+            NoSourceError: they are not given, and there may be no other way.
+        """
+        self._acquisition.gather(self._log)
+        try:
+            await self._download(chosen, receiver)
+        except WithheldError as error:
+            if receiver.count:
+                raise
+            self._context.reporter.detail(f"{error}; looking for another reel")
+            return False
+        return True
 
     async def _download(self, chosen: _Chosen, receiver: Receiver) -> None:
         partial, manifests = self._context.home.partial, [s.manifest for _, s in chosen.reels]

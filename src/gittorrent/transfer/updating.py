@@ -11,6 +11,7 @@ from the mirrors. No mirror is blamed for that.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from gittorrent.repository.receive import LyingReelError, receiving
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.store.partial import kept_of
 from gittorrent.transfer.ordinary import OrdinaryFetch, Wanted
+from gittorrent.transfer.pack_download import WithheldError
 from gittorrent.transfer.shaped import ShapedReels
 from gittorrent.transfer.working import stoppable, unbroken
 
@@ -37,12 +39,15 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import Oid, PushId
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.layout import Layout
     from gittorrent.repository.logstore import LogStore
     from gittorrent.repository.prepared import Prepared
-    from gittorrent.repository.receive import Receiver
+    from gittorrent.repository.receive import Receiver, SignedManifest
     from gittorrent.transfer.acquire import Acquisition
     from gittorrent.transfer.context import Context
+
+    _Plan = tuple[Sequence[tuple[ReelOffer, SignedManifest]], SignedManifest | None]
 
 
 class Update(Struct, frozen=True):
@@ -248,46 +253,101 @@ class Updater:
             return None
 
     async def _take_chain(self, update: Update) -> UpdateResult | None:
-        """Download, prove and install the reels that lead from what is here to the log's head."""
-        log, layout = self._log, self._layout
-        index = None
+        """Download, prove and install the reels that lead from what is here to the log's head.
+
+        What is offered and not given is left, and another way is looked for from there on.
+        """
+        layout = self._layout
+        chain, index = await self._plan(update, ())
+        if not chain:
+            return None
+        taken: list[ReelOffer] = []
+        failure = None
+        with (
+            ExitStack() as claims,
+            receiving(layout, self._log.object_format, ReelStore(layout)) as receiver,
+        ):
+            while chain:
+                claims.enter_context(self._room_for(update, chain, index))
+                try:
+                    for offer, signed in chain:
+                        await self._take(offer, signed, index, receiver)
+                        taken.append(offer)
+                    break
+                except WithheldError as error:
+                    failure = error
+                self._reporter.detail(f"{failure}; looking for another way")
+                taken = self._up_to_known(taken)
+                chain, index = await self._plan(update, taken)
+            if not taken:
+                if failure is not None and update.wants is None:
+                    raise failure
+                return None
+            end = taken[-1].end
+            self._reporter.phase("checking connectivity")
+            await stoppable(self._prove, receiver, update.have, end)
+            await unbroken(receiver.install, keep=update.keep)
+            proved = receiver.self_contained_pack
+        self._acquisition.discard_partial()
+        return UpdateResult(end, proved, has_all=proved is not None and receiver.count == 1)
+
+    async def _plan(self, update: Update, taken: Sequence[ReelOffer]) -> _Plan:
+        """Return the reels to take next, and the manifest of the first one's pack's index.
+
+        Args:
+            update: what to bring.
+            taken: reels that are here already, apart.
+        """
+        log, is_first = self._log, not taken
         try:
-            if self._takes_signed_index(update):
-                chain, index = await self._acquisition.plan_with_index(log)
-            else:
-                chain = await self._acquisition.plan(log, update.have)
+            if is_first and self._takes_signed_index(update):
+                return await self._acquisition.plan_with_index(log)
+            have = [*update.have, *(offer.end for offer in taken)]
+            return await self._acquisition.plan(log, have), None
         except UnreachableError as error:
-            if update.wants is None or len(self._acquisition.sources(log)) < 2:
+            if is_first and (update.wants is None or len(self._acquisition.sources(log)) < 2):
                 raise
             # Nobody says which reels there are; somebody may have a git that answers.
             self._reporter.detail(str(error))
-            return None
-        if not chain:
-            return None
+            return (), None
+
+    def _room_for(
+        self,
+        update: Update,
+        chain: Sequence[tuple[ReelOffer, SignedManifest]],
+        index: SignedManifest | None,
+    ) -> AbstractContextManager[None]:
+        """Make sure that what is planned may come, and claim the room for it."""
         coming = [signed for _, signed in chain] + ([] if index is None else [index])
         size = sum(signed.manifest.pack_size for signed in coming)
         update.admit(size)
         self._taken += size
         partial = self._context.home.partial
         here = kept_of(partial, [signed.manifest.id for signed in coming]).size
-        with (
-            self._context.space.claim(size - here, partial, layout.git_dir),
-            receiving(layout, log.object_format, ReelStore(layout)) as receiver,
-        ):
-            for offer, signed in chain:
-                tips = self._values_at([offer.end])
-                if index is not None and offer.start is None:
-                    with_index = self._acquisition.download_with_index
-                    await with_index(offer, signed, index, receiver, tips)
-                else:
-                    await self._acquisition.download(offer, signed, receiver, tips)
-            end = chain[-1][0].end
-            self._reporter.phase("checking connectivity")
-            await stoppable(self._prove, receiver, update.have, end)
-            await unbroken(receiver.install, keep=update.keep)
-            proved = receiver.self_contained_pack
-        self._acquisition.discard_partial()
-        return UpdateResult(end, proved, has_all=proved is not None and len(chain) == 1)
+        return self._context.space.claim(size - here, partial, self._layout.git_dir)
+
+    async def _take(
+        self,
+        offer: ReelOffer,
+        signed: SignedManifest,
+        index: SignedManifest | None,
+        receiver: Receiver,
+    ) -> None:
+        """Download a reel, unless it is among what the receiver has."""
+        if receiver.has(signed.manifest.id):
+            return
+        tips = self._values_at([offer.end])
+        if index is not None and offer.start is None:
+            with_index = self._acquisition.download_with_index
+            await with_index(offer, signed, index, receiver, tips)
+        else:
+            await self._acquisition.download(offer, signed, receiver, tips)
+
+    def _up_to_known(self, taken: Sequence[ReelOffer]) -> list[ReelOffer]:
+        """Return reels without those at the end that lead to checkpoints older than the log."""
+        known = set(self._log.ids)
+        places = [place for place, offer in enumerate(taken, 1) if offer.end in known]
+        return list(taken[: places[-1]] if places else ())
 
     def _takes_signed_index(self, update: Update) -> bool:
         """Tell whether a signed index will do: only of what nothing here has to go with."""

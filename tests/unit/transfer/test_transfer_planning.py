@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.errors import LocalError
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.push.log import VerifiedLog
-from gittorrent.reel.manifest import Manifest, Segment, longest_file
+from gittorrent.reel.index_manifest import index_manifest
+from gittorrent.reel.manifest import Manifest, Segment, longest_file, parse_manifest
+from gittorrent.reel.pack_index import least_size
 from gittorrent.reel.path import ReelOffer
 from gittorrent.repository.receive import SignedManifest
-from gittorrent.shapes import WHOLE, Shape, tip_of
+from gittorrent.shapes import WHOLE, Shape, index_of, tip_of
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import Admit, MirrorLostError, NotThereError, PartSink, WantedPack
+from gittorrent.transfer.offered_indexes import MAX_INDEXES, OfferedIndexes
 from gittorrent.transfer.offers import MAX_UNBACKED, Offers
 from gittorrent.transfer.peer_manager import PeerManager, Sharing
-from gittorrent.transfer.planning import Planned, Planner
+from gittorrent.transfer.planning import HELD_BYTES, Planned, Planner
+from gittorrent.trust.signature import split_signed
 from gittorrent.wire.messages import ALL, FetchLog, HaveBundle, Try
 from gittorrent.wire.reelname import ReelName
 from support.logs import MAIN, Writer, oid
@@ -77,6 +83,22 @@ class Reels:
     def false(self, number: int, size: int = 100) -> ReelOffer:
         """Make an offer up that would lead to the newest push for next to nothing."""
         return ReelOffer(ManifestId(f"{number:064x}"), None, self.log.ids[-1], size)
+
+    def index(self, reel: ReelOffer) -> ReelOffer:
+        """Sign the manifest of the index of a reel's pack."""
+        pack = parse_manifest(split_signed(self.files[reel.manifest])[0])
+        size = least_size(pack.objects, pack.object_format)
+        manifest = index_manifest(pack, io.BytesIO(bytes(size)), size)
+        self.files[manifest.id] = manifest.text() + self.writer.signer.sign(manifest.text()).data
+        return ReelOffer(manifest.id, None, manifest.end, size, manifest.shape)
+
+    def false_index(self, reel: ReelOffer, true: ReelOffer, number: int) -> ReelOffer:
+        """Make an index of a reel's pack up that is as good as the true one."""
+        return replace(true, manifest=ManifestId(f"{number:064x}"))
+
+    def answer_or_never(self, manifest: ManifestId) -> bytes | None:
+        """Give the true manifest, and say nothing of others."""
+        return self.files.get(manifest)
 
 
 @pytest.fixture
@@ -437,11 +459,113 @@ def test_a_flood_of_false_offers(reels: Reels) -> None:
     assert all(len(liar.asked) == 1 for liar in liars)
 
 
+def test_of_a_long_manifest_no_more_is_under_way_whoever_offers_it(reels: Reels) -> None:
+    """Mirrors of one liar agree on an offer, and each begins to send what has no end."""
+    true = reels.make(None, 3, 2)
+    long = reels.false(1, 1 << 40)
+    for first in (honest(reels, true), silent(true, url="git://first/x")):
+        liars = [silent(long, url=f"git://liar{n}/x") for n in range(12)]
+        scene = Scene(reels, [first, *liars], SHORT, later=[honest(reels, true, url="git://b/x")])
+        assert scene.plan() == [true]
+        assert sum(size for liar in liars for size in liar.sizes) <= HELD_BYTES
+
+
+# --- what is offered and not given ---------------------------------------------------------------
+
+
+def test_who_withholds_a_reel_is_left_unless_its_line_broke(reels: Reels) -> None:
+    reel, other = reels.make(None, 3, 2), reels.make(None, 3, 3)
+
+    async def work() -> None:
+        first, stranger = honest(reels, other), honest(reels, reel, url="git://stranger/x")
+        peer_manager = PeerManager(lambda _text: None, Sharing(None), client_timeouts=SHORT)
+        peer_manager.mirrors = [first, stranger]
+        scene = Scene(reels, [first, stranger])
+        planner = scene.planner(peer_manager)
+        assert [offer for offer, _ in await planner.plan(())] == [reel]
+        assert not planner.is_of_first(reel)
+        assert planner.withheld(reel)
+        again = scene.planner(peer_manager)
+        assert [offer for offer, _ in await again.plan(())] == [other]
+        first.has_ended = first.may_return = True
+        assert not again.withheld(other)
+        assert not peer_manager.offer_bans.is_out(first, first)
+        first.may_return = False  # it was banned
+        assert again.withheld(other)
+        assert await scene.planner(peer_manager).plan(()) == []
+
+    asyncio.run(work())
+
+
+def test_in_the_end_only_the_first_mirror_is_asked(reels: Reels) -> None:
+    reel, other = reels.make(None, 3, 2), reels.make(None, 3, 3)
+
+    async def work() -> None:
+        first, stranger = honest(reels, other), honest(reels, reel, url="git://stranger/x")
+        peer_manager = PeerManager(lambda _text: None, Sharing(None), client_timeouts=SHORT)
+        peer_manager.mirrors = [first, stranger]
+        peer_manager.offer_bans.keep_to_first()
+        planned = await Scene(reels, [first]).planner(peer_manager).plan(())
+        assert [offer for offer, _ in planned] == [other]
+
+    asyncio.run(work())
+
+
+# --- indexes -------------------------------------------------------------------------------------
+
+
+def test_silent_liars_hold_an_index_up_together_and_not_in_turn(reels: Reels) -> None:
+    """Each offers another one, so that none of them is asked for the same."""
+    reel = reels.make(None, 3, 2)
+    true = reels.index(reel)
+
+    async def plan(*mirrors: Fake) -> ManifestId | None:
+        peer_manager = PeerManager(lambda _text: None, Sharing(None), client_timeouts=SHORT)
+        peer_manager.mirrors = list(mirrors)
+        planner = Scene(reels, list(mirrors)).planner(peer_manager)
+        async with asyncio.timeout(ENOUGH):
+            ((_, signed),) = await planner.plan(())
+            found = await planner.index_of(signed)
+        return None if found is None else found.manifest.id
+
+    def liar(number: int) -> Fake:
+        made_up = [reels.false_index(reel, true, 100 * number + k) for k in range(5)]
+        return Fake(f"git://liar{number}/x", [reel, *made_up], reels.answer_or_never)
+
+    liars = [liar(number) for number in range(1, 4)]
+    first = honest(reels, reel, true)
+    assert asyncio.run(plan(first, *liars)) == true.manifest
+    assert asyncio.run(plan(liars[0], *liars[1:], first)) == true.manifest
+    assert asyncio.run(plan(*liars)) is None
+    for each in liars:
+        asked = [manifest for manifest in each.asked if manifest != reel.manifest]
+        assert len(asked) <= 2 * 2, "two for each plan that asked it"
+
+
+def test_indexes_that_a_pack_cannot_have_are_not_asked_for(reels: Reels) -> None:
+    reel = reels.make(None, 3, 2)
+    true = reels.index(reel)
+    (manifest,) = [parse_manifest(split_signed(reels.files[reel.manifest])[0])]
+    offers, first = OfferedIndexes(None), silent(url="git://first/x")
+    for size in (1, true.pack_size - 1, 1 << 40):
+        offers.take(first, claim(replace(true, pack_size=size)))
+    offers.take(first, claim(replace(true, shape=index_of(ManifestId("ab" * 32)))))
+    assert offers.of(manifest) == []
+    for number in range(MAX_INDEXES):
+        offers.take(first, claim(reels.false_index(reel, true, number)))
+    offers.take(first, claim(true))
+    assert true not in [index for _, index in offers.of(manifest)]
+    other = silent(url="git://other/x")
+    offers.take(other, claim(true))
+    assert (other, true) in offers.of(manifest)
+
+
 # --- the offers ----------------------------------------------------------------------------------
 
 
 def claim(offer: ReelOffer) -> HaveBundle:
-    return HaveBundle(ReelName(offer.start, offer.end), offer.manifest, offer.pack_size, ALL)
+    name = ReelName(offer.start, offer.end)
+    return HaveBundle(name, offer.manifest, offer.pack_size, ALL, offer.shape)
 
 
 def test_what_backs_an_offer(reels: Reels) -> None:

@@ -113,7 +113,7 @@ def test_cancelled_while_it_indexes_it_waits_for_the_indexer(tmp_path: Path) -> 
             database, home, Git(tmp_path), cast(Any, Silent()), Sharing(None), take_local=False
         )
         fetcher = ReelFetcher(cast(PeerManager, NoPeers()), context)
-        taking = fetcher.take(OFFER, signed, cast("Receiver", indexing), [])
+        taking = fetcher.take(OFFER, signed, cast("Receiver", indexing), [], ClientTimeouts())
         task = asyncio.ensure_future(taking)
         while not indexing.begun.is_set():
             assert not task.done()

@@ -1,0 +1,94 @@
+"""Mirrors that show true manifests of reels which nobody else has, and do not give the reels."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from gittorrent.ids import ManifestId
+from gittorrent.repository.carried import Carried
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.reelstore import StoredReel
+from gittorrent.signing.keys import Signer
+from gittorrent.transfer.content_source import ServedPack
+from gittorrent.transfer.repository_content import RepositoryContent
+from support import bulk, gitcmd, hostile, nodes, signed_indexes
+from support.nodes import Served
+from support.programs import Person
+
+
+class Withholds(RepositoryContent):
+    """Says of every pack that it has it, and is silent when asked for its parts."""
+
+    def pack(self, manifest: ManifestId) -> ServedPack | None:
+        threading.Event().wait(3600)
+        return None
+
+
+class WithholdsIndexes(RepositoryContent):
+    """Gives packs, and of their indexes nothing that it says it has."""
+
+    def pack(self, manifest: ManifestId) -> ServedPack | None:
+        is_index = any(index.id == manifest for index in self.indexes())
+        return None if is_index else super().pack(manifest)
+
+
+def url_of(served: Served) -> str:
+    return f"gittorrent://{served.git.removeprefix('git://')}/project.git"
+
+
+def same_refs(person: Person, origin: Carried) -> None:
+    refs = gitcmd.refs(person.root / "c")
+    assert refs == bulk.published(gitcmd.refs(origin.layout.git_dir))
+    gitcmd.git(person.root / "c", "fsck", "--strict")
+    assert not person.partial
+
+
+@pytest.fixture
+def origin(tmp_path: Path, owner_key: Signer) -> Carried:
+    git_dir = bulk.make_small(tmp_path / "r.git")
+    nodes.publish(git_dir, owner_key, "project")
+    nodes.add_commit(git_dir, "refs/heads/main", "new", b"new\n")
+    return nodes.publish(git_dir, owner_key, None)
+
+
+def newest(carried: Carried) -> StoredReel:
+    """Return the reel that ends at the newest checkpoint."""
+    head = carried.log().head
+    (found,) = (reel for reel in carried.reels.all() if reel.manifest.end == head)
+    return found
+
+
+@pytest.mark.parametrize("kind", [hostile.LacksEverything, Withholds])
+def test_a_reel_that_a_stranger_withholds_comes_otherwise(
+    origin: Carried, person: Person, tmp_path: Path, kind: type[RepositoryContent]
+) -> None:
+    keeps = nodes.copy_as_mirror(origin, tmp_path / "keeps.git", "git://127.0.0.1:1/project.git")
+    origin.layout.manifest(newest(origin).id).unlink()
+    home = nodes.make_home(tmp_path / "h")
+    with hostile.lying(keeps, nodes.make_home(tmp_path / "l"), kind) as liar:
+        nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
+        with nodes.serving(origin, home=home) as served:
+            person.git("clone", "--mirror", url_of(served), "c").ok()
+    same_refs(person, origin)
+
+
+def test_a_signed_index_that_is_withheld_is_made_here(
+    person: Person, tmp_path: Path, owner_key: Signer
+) -> None:
+    """By the mirror that the user named; nobody else has one."""
+    origin = signed_indexes.published(tmp_path / "r.git", owner_key)
+    with_index = nodes.copy_as_mirror(origin, tmp_path / "i.git", "git://127.0.0.1:1/project.git")
+    (index,) = origin.indexes.all()
+    origin.indexes.drop(index.id)
+    home = nodes.make_home(tmp_path / "l")
+    with nodes.serving(origin, home=nodes.make_home(tmp_path / "h")) as honest:
+        nodes.list_mirrors(home, with_index, f"{honest.git}/project.git")
+        with hostile.lying(with_index, home, WithholdsIndexes) as liar:
+            words = (*signed_indexes.SETTING, "clone", "--mirror", url_of(liar), "c")
+            done = person.git(*words).ok()
+    assert "nobody gives the signed index" in done.err
+    assert not Layout(person.root / "c").unchecked.exists()
+    same_refs(person, origin)

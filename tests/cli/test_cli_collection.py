@@ -44,3 +44,8 @@ def test_what_is_no_such_file_is_refused(owner: Person) -> None:
     owner.gittorrent("collection", "check").failed(2, "collection.toml")
     (owner.root / "collection.toml").write_text(GOOD + "=======\n")
     owner.gittorrent("collection", "check").failed(1, "collection.toml:4: is neither")
+    (owner.root / "collection.toml").write_text(f"\ufeff{GOOD}")
+    owner.gittorrent("collection", "check").failed(1, "collection.toml:1:", "byte order mark")
+    (owner.root / "empty" / "collection.toml").mkdir(parents=True)
+    for place in ("empty", "empty/collection.toml"):
+        owner.gittorrent("collection", "check", owner.root / place).failed(2, "there is no file")

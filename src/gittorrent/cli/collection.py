@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gittorrent.cli.output import count, json_option, print_json, quiet_option
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.node.collection_file import FILE_NAME, MAX_BYTES, Entry, parse_collection
 
 
@@ -39,6 +39,8 @@ def check(file: Path, quiet: bool, as_json: bool) -> None:
       gittorrent collection check ~/src/our-repositories
     """
     path = file / FILE_NAME if file.is_dir() else file
+    if path != file and not path.is_file():
+        raise UsageError(f"there is no file {path}")
     with path.open("rb") as opened:
         found = parse_collection(opened.read(MAX_BYTES + 1))
     problems = [*found.faults, *found.unknown]

@@ -193,6 +193,8 @@ def _text_of(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _fault(line, "is not UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise _fault(1, "begins with a byte order mark; save it without one")
     if control := _CONTROL.search(text):
         raise _fault(text.count("\n", 0, control.start()) + 1, "has a control character")
     return text

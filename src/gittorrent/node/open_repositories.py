@@ -70,6 +70,7 @@ class OpenRepositories(Generic[Key]):
         for key in self._carried.keys() - wanted.keys():
             for table in (self._used, self._asked, self._due, self._waits, self._states):
                 table.pop(key, None)
+        self._turns = deque(key for key in self._turns if key in wanted)
         self._turns.extend(key for key in wanted if key not in self._carried)
         self._carried = wanted
         for key in wanted:
@@ -96,16 +97,17 @@ class OpenRepositories(Generic[Key]):
         """
         found = [key for key in self._asked if key in self._carried and key not in is_open]
         self._asked.clear()
-        asked = set(found)
+        taken = set(found)
         room = min(self._most - len(is_open) - len(found), TRIED_AT_ONCE)
         while room > 0 and self._queue and self._queue[0][0] <= now:
             due, _, key = heapq.heappop(self._queue)
-            if self._due.get(key) != due or key in asked:
-                continue  # it is not carried any more, or due at another time
+            if self._due.get(key) != due or key in taken:
+                continue  # it is not carried any more, due at another time, or here twice
             if key in is_open:
                 del self._due[key]  # until it is closed
                 continue
             found.append(key)
+            taken.add(key)
             room -= 1
         for key in found:
             self._try_again(key, now + AGAIN_SECONDS)

@@ -162,3 +162,23 @@ def test_a_round_looks_at_none_of_those_that_wait() -> None:
     for second in range(1000, 1100):
         assert ours.to_open(float(second), is_open) == []
     assert is_open.asked <= 1
+
+
+def test_what_is_carried_anew_while_it_is_open_is_opened_once() -> None:
+    """As where it was renamed: who opens it twice keeps two, and ends one."""
+    ours = carrying("a", "b")
+    assert ours.to_open(0.0, ()) == ["a", "b"]
+    for key in "ab":
+        ours.opened(key, 0.0)
+    assert ours.to_open(100.0, ("a", "b")) == []
+    ours.carry("ab")
+    ours.closed("a")
+    assert ours.to_open(101.0, ("b",)) == ["a"]
+    assert ours.to_open(101.0, ("a", "b")) == []
+
+
+def test_what_is_carried_anew_has_one_turn() -> None:
+    ours = carrying("a", "b")
+    ours.carry("b")
+    ours.carry("ab")
+    assert sorted(ours.to_look_at(())) == ["a", "b"]

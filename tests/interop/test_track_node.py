@@ -146,7 +146,13 @@ def test_webhooks_make_the_node_look(operator: Person, upstream: Path, forge: st
         hook = f"{node.http}/project.git/webhook"
         assert post(hook, signed(forge, body), body) == 202
         wait_until(lambda: follows(operator, upstream), "the node has looked")
-        assert post(hook, signed(forge, body), body) == 202, "a replay is harmless"
+        replay = urllib.request.Request(hook, body, signed(forge, body), method="POST")
+        with urllib.request.urlopen(replay) as answer:
+            assert b"came before" in answer.read()
+        grow(upstream, "two")
+        other = json.dumps({"ref": "refs/heads/main", "commits": []}).encode()
+        assert post(hook, signed(forge, other), other) == 202
+        wait_until(lambda: follows(operator, upstream), "a replay holds nothing new up")
 
 
 def track_rarely(operator: Person, upstream: Path) -> None:

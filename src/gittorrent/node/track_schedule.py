@@ -7,7 +7,8 @@ Rules: each is looked at as often as its operator says, spread so that those of 
 come in one second. One that fails waits twice as long each time, up to `LONGEST` or what its
 operator says, whichever is longer. Who asks for a look at once gets it, but no sooner than `GAP`
 after the last one began: a burst of webhooks is one look, and one more where the burst went on
-while that ran.
+while that ran. Who says again what was said before, as whoever replays a webhook does, gets one no
+sooner than `KNOWN_GAP` after that.
 """
 
 from __future__ import annotations
@@ -27,16 +28,22 @@ LONGEST = 3600.0
 GAP = 5.0
 """Seconds from the beginning of one look to that of the next one, whoever asks for it."""
 
+KNOWN_GAP = 60.0
+"""The same where only what was heard before asks for it."""
+
 SPREAD = 0.1
 """Share of a wait by which it is made longer or shorter."""
 
 
 class _Entry(Struct):
-    """One upstream; it is in no queue while it is looked at."""
+    """One upstream; it is in no queue while it is looked at.
+
+    ``asked_gap`` is the shortest gap of those who have asked for a look since the last one began.
+    """
 
     every: float
     began: float = float("-inf")
-    is_asked_for: bool = False
+    asked_gap: float | None = None
 
 
 class TrackSchedule:
@@ -87,17 +94,24 @@ class TrackSchedule:
         key = self._queue.take(now)
         if key is not None:
             entry = self._entries[key]
-            entry.began, entry.is_asked_for = now, False
+            entry.began, entry.asked_gap = now, None
         return key
 
-    def at_once(self, key: str, now: float) -> None:
-        """Look at one as soon as may be: somebody says that there is news."""
+    def at_once(self, key: str, now: float, gap: float = GAP) -> None:
+        """Look at one as soon as may be: somebody says that there is news.
+
+        Args:
+            key: of it.
+            now: seconds that never run backwards.
+            gap: seconds that have to lie between the beginnings of the last look and of this one.
+        """
         entry = self._entries.get(key)
         if entry is None:
             return
-        entry.is_asked_for = True
+        asked = entry.asked_gap
+        entry.asked_gap = gap if asked is None else min(asked, gap)
         if (due := self._queue.due(key)) is not None:
-            self._queue.put(key, min(due, max(now, entry.began + GAP)))
+            self._queue.put(key, min(due, max(now, entry.began + gap)))
 
     def done(self, key: str, now: float, failures: int) -> None:
         """Plan the next look.
@@ -113,6 +127,6 @@ class TrackSchedule:
         longest = max(LONGEST, entry.every)
         wait = min(longest, entry.every * 2 ** min(max(0, failures - 1), 16))
         due = now + wait * (1 + SPREAD * (2 * self._random() - 1))
-        if entry.is_asked_for:
-            due = min(due, max(now, entry.began + GAP))
+        if entry.asked_gap is not None:
+            due = min(due, max(now, entry.began + entry.asked_gap))
         self._queue.put(key, due)

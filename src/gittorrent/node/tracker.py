@@ -26,7 +26,7 @@ from gittorrent.git.repository import find_repository, read_config
 from gittorrent.git.runner import Git
 from gittorrent.node.follow_reports import FollowReports
 from gittorrent.node.rounds import in_rounds
-from gittorrent.node.track_schedule import TrackSchedule
+from gittorrent.node.track_schedule import GAP, KNOWN_GAP, TrackSchedule
 from gittorrent.node.waiters import Waiters, fail, give
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import Carried
@@ -389,9 +389,10 @@ class Tracker:
         known = self._known.get(name)
         return "" if known is None else known.track.secret
 
-    def hooked(self, name: str) -> None:
-        """Look at an upstream soon: a webhook said that it has news."""
-        self._schedule.at_once(name, asyncio.get_running_loop().time())
+    def hooked(self, name: str, *, is_known: bool) -> None:
+        """Look at an upstream soon: a webhook said that it has news; see `Hooked`."""
+        gap = KNOWN_GAP if is_known else GAP
+        self._schedule.at_once(name, asyncio.get_running_loop().time(), gap)
         self._wake.set()
 
     async def look_at(self, request: LookAt, tell: Callable[[Answer], None]) -> Sequence[Answer]:

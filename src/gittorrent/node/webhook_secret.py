@@ -2,8 +2,8 @@
 
 Pure but for reading the secret's file. Rules: comparisons take the same time whatever is wrong; a
 body is digested as it comes and never kept; one right proof is enough, since who knows the secret
-may as well have sent that alone. Replays prove right, and are harmless: a webhook says nothing but
-"look now". Must not know HTTP.
+may as well have sent that alone. Replays prove right: a webhook says nothing but "look now", and is
+known again by its digest. Must not know HTTP.
 
 GitHub, and others that speak like it, send ``X-Hub-Signature-256``: ``sha256=`` and the HMAC in
 hex. Forgejo and Gitea send ``X-Forgejo-Signature`` and ``X-Gitea-Signature``: the HMAC in hex.
@@ -82,6 +82,10 @@ class Proof:
     def take(self, data: bytes) -> None:
         """Take some of the body, in its order."""
         self._digest.update(data)
+
+    def digest(self) -> bytes:
+        """Return what is the same for the same body and secret alone, after the whole body."""
+        return self._digest.digest()
 
     def holds(self) -> bool:
         """Tell it, after the whole body."""

@@ -1,11 +1,13 @@
 """Takes webhooks of forges: whoever proves to know a repository's secret makes the node look now.
 
 A webhook says nothing but that: what is in it is not read, since only the upstream itself says what
-it has; so a replay is harmless, and a burst is one look (`gittorrent.node.track_schedule`). Rules:
-a body is bounded, digested as it comes, and never kept, and of who says no proof none is read; it
-is as it was signed, and so never compressed. A right proof counts whatever else comes from its
-address, since users of one forge share that; who is wrong too often is told so, and no more is
-logged of it for a while. Must not know how looks are done.
+it has; so a replay tells nobody anything, and a burst is one look
+(`gittorrent.node.track_schedule`). What is different in each of them, such as GitHub's delivery
+ids, is in headers that no proof covers; so by its body it is known which webhook came before, and
+those make for fewer looks. Rules: a body is bounded, digested as it comes, and never kept, and of
+who says no proof none is read; it is as it was signed, and so never compressed. A right proof
+counts whatever else comes from its address, since users of one forge share that; who is wrong too
+often is told so, and no more is logged of it for a while. Must not know how looks are done.
 Source: docs/commands.md, gittorrent track.
 """
 
@@ -46,6 +48,12 @@ WRONG_SECONDS = 60.0
 MAX_CALLERS = 1000
 """Addresses and networks of which it is remembered that they were wrong: who was lately."""
 
+MAX_SEEN = 128
+"""Webhooks of a repository of which it is remembered that they came."""
+
+MAX_SEEN_NAMES = 1024
+"""Repositories of which such are remembered: those that had some lately."""
+
 LATE = "the webhook did not come in time"
 
 _log = EventLog(__name__)
@@ -58,9 +66,34 @@ class Hooked(Protocol):
         """Return the file of a repository's secret; empty where it takes no webhooks."""
         ...
 
-    def hooked(self, name: str) -> None:
-        """Take note that a webhook came for a repository, with proof."""
+    def hooked(self, name: str, *, is_known: bool) -> None:
+        """Take note that a webhook came for a repository, with proof.
+
+        Args:
+            name: of the repository.
+            is_known: whether the same one came before.
+        """
         ...
+
+
+class SeenWebhooks:
+    """Which webhooks came before, by the digests that prove them; as many as have a place."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[str, OrderedDict[bytes, None]] = OrderedDict()
+
+    def add(self, name: str, digest: bytes) -> bool:
+        """Take note of a webhook for a repository; tells whether the same one came before."""
+        mine = self._seen.setdefault(name, OrderedDict())
+        self._seen.move_to_end(name)
+        is_known = digest in mine
+        mine[digest] = None
+        mine.move_to_end(digest)
+        while len(mine) > MAX_SEEN:
+            mine.popitem(last=False)
+        while len(self._seen) > MAX_SEEN_NAMES:
+            self._seen.popitem(last=False)
+        return is_known
 
 
 class Webhooks:
@@ -72,6 +105,7 @@ class Webhooks:
     def __init__(self) -> None:
         self.tracker: Hooked | None = None
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()
+        self._seen = SeenWebhooks()
 
     async def serve(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer one webhook."""
@@ -84,7 +118,8 @@ class Webhooks:
         caller = str(caller_of(request))
         try:
             secret = await served.reading(lambda: read_secret(Path(path)))
-            is_proved = await _is_proved(request, Proof(secret, request.headers))
+            proof = Proof(secret, request.headers)
+            is_proved = await _is_proved(request, proof)
         except SecretError as error:
             if self._is_one_more(caller):
                 _log.error("no-secret", "{repository}: {reason}", repository=name, reason=error)
@@ -94,7 +129,10 @@ class Webhooks:
         connection_of(request).is_served()
         if not is_proved:
             return self._refuse(name, caller, "this webhook's signature or token is not right", 403)
-        self.tracker.hooked(name)
+        is_known = self._seen.add(name, proof.digest())
+        self.tracker.hooked(name, is_known=is_known)
+        if is_known:
+            return _text("this webhook came before: the upstream is looked at within a minute", 202)
         _log.info("hooked", "{repository}: a webhook says to look", repository=name)
         return _text("the upstream is looked at now", 202)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gittorrent.node.track_schedule import GAP, LONGEST, TrackSchedule
+from gittorrent.node.track_schedule import GAP, KNOWN_GAP, LONGEST, TrackSchedule
 
 EVERY = 300.0
 
@@ -55,6 +55,23 @@ def test_a_burst_of_webhooks_is_one_look_and_one_more(schedule: TrackSchedule) -
     assert schedule.take(1.2 + GAP) == "a"
     schedule.done("a", 7.0, 0)
     assert schedule.due("a") == 7.0 + EVERY
+
+
+def test_what_was_said_before_asks_less_often(schedule: TrackSchedule) -> None:
+    schedule.at_once("a", 1.0, KNOWN_GAP)
+    assert schedule.take(1.0) == "a", "there was no look lately"
+    schedule.at_once("a", 1.5, KNOWN_GAP)
+    schedule.done("a", 2.0, 0)
+    assert schedule.due("a") == 1.0 + KNOWN_GAP
+    for moment in (3.0, 20.0):
+        schedule.at_once("a", moment, KNOWN_GAP)
+    assert schedule.due("a") == 1.0 + KNOWN_GAP
+    schedule.at_once("a", 21.0)
+    assert schedule.take(21.0) == "a", "a replay holds nothing new up"
+    schedule.at_once("a", 21.5)
+    schedule.at_once("a", 21.6, KNOWN_GAP)
+    schedule.done("a", 22.0, 0)
+    assert schedule.due("a") == 21.0 + GAP
 
 
 def test_a_webhook_soon_after_a_look_waits_a_little(schedule: TrackSchedule) -> None:

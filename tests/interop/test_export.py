@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from gittorrent.errors import UnreachableError
+from gittorrent.export.bucket import Bucket
 from gittorrent.export.inventory import INVENTORY
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
@@ -21,6 +23,7 @@ from support.buckets import CREDENTIALS, BucketServer, bucket_server
 from support.lying_web import Answering, WebLiar
 from support.places import misses
 from support.programs import GITS, Done, Person, somebody, wait_until
+from support.slow_lines import slow_line
 from support.web_servers import nginx_files
 
 
@@ -319,7 +322,26 @@ def test_a_list_of_objects_is_not_read_for_ever(owner: Person, buckets: BucketSe
     assert said == ["15", f"{url} lists more than 29 objects"]
 
 
-@pytest.mark.slow
+def test_a_slow_line_takes_a_large_object(
+    buckets: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts take longer than a short request may."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    host, _, port = buckets.endpoint.partition("://")[2].partition(":")
+    short = 0.2
+    with slow_line((host, int(port)), 4 * short) as place:
+        bucket = Bucket("s3://mirrors/slow", f"http://{place}", short_seconds=short)
+        name, data = f"reels/{'a' * 64}.pack", bytes(9 << 20)
+        bucket.write(name, len(data), iter([data[: 1 << 20], data[1 << 20 :]]))
+        bucket.write_small({"mirror-list": b"short"})
+        assert b"".join(bucket.chunks(name)) == data
+        assert bucket.read("mirror-list", 100) == b"short"
+        with pytest.raises(UnreachableError):
+            bucket.read_note()
+    assert buckets.read(f"slow/{name}") == data
+
+
 def test_a_killed_export_goes_on_in_a_directory(
     owner: Person, owner_key: Signer, tmp_path: Path
 ) -> None:

@@ -59,11 +59,11 @@ class Front:
                 if service == "mirror-list":
                     self._tell_of_others(other, sock)
                     return
-                back = threading.Thread(target=_pass_on, args=(other, sock), daemon=True)
+                back = threading.Thread(target=pass_on, args=(other, sock), daemon=True)
                 back.start()
                 if service == "mirror-sync" and self.mute:
                     self._pass_questions_on(sock, other)
-                _pass_on(sock, other)
+                pass_on(sock, other)
                 back.join()
 
     def _pass_questions_on(self, caller: socket.socket, node: socket.socket) -> None:
@@ -264,7 +264,8 @@ def _take(sock: socket.socket, count: int) -> bytes:
     return bytes(data)
 
 
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
+def pass_on(source: socket.socket, target: socket.socket) -> None:
+    """Pass on what comes, up to its end."""
     with contextlib.suppress(OSError):
         while data := source.recv(1 << 16):
             target.sendall(data)

@@ -45,6 +45,13 @@ RETRIES = 5
 RETRY_SECONDS = 60
 """How often, and for how long, what fails is tried again."""
 
+SHORT_SECONDS = 30.0
+"""Time for a request that asks for next to nothing."""
+
+LONG_SECONDS = 300.0
+"""Time for a request with bytes of files, of which some share the line: at home it takes them in at
+1 Mbit/s. A server that is silent then costs twice that."""
+
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 """Variables that name the server for Amazon's own tools, the one that counts first."""
 
@@ -75,12 +82,19 @@ class Bucket:
         url: ``s3://BUCKET/PREFIX``.
         endpoint: URL of the server; None for the one that the environment names, or Amazon's.
         most: objects that may be listed.
+        short_seconds: for a request without bytes of files.
 
     Raises:
         UsageError: the URL is none, or the library is missing.
     """
 
-    def __init__(self, url: str, endpoint: str | None = None, most: int = MAX_LISTED) -> None:
+    def __init__(
+        self,
+        url: str,
+        endpoint: str | None = None,
+        most: int = MAX_LISTED,
+        short_seconds: float = SHORT_SECONDS,
+    ) -> None:
         self._most = most
         bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
         self._prefix = prefix.strip("/")
@@ -113,17 +127,17 @@ class Bucket:
             given["region"] = "us-east-1"
         if "AWS_PROFILE" in os.environ:
             given["credential_provider"] = _profile()
-        try:
-            self._store: Any = store.S3Store(
-                bucket,
-                prefix=self._prefix,
-                client_options=options,
-                retry_config={
-                    "max_retries": RETRIES,
-                    "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-                },
-                **given,
+
+        def opened(seconds: float, retrying: float) -> Any:
+            client: Any = {**options, "timeout": timedelta(seconds=seconds)}
+            retries: Any = {"max_retries": RETRIES, "retry_timeout": timedelta(seconds=retrying)}
+            return store.S3Store(
+                bucket, prefix=self._prefix, client_options=client, retry_config=retries, **given
             )
+
+        try:
+            self._store = opened(short_seconds, RETRY_SECONDS)
+            self._files = opened(LONG_SECONDS, LONG_SECONDS + RETRY_SECONDS)
         except (exceptions.BaseError, ValueError) as error:
             raise UsageError(f"{url} cannot be used: {_first_line(error)}") from error
 
@@ -170,7 +184,8 @@ class Bucket:
         """Return a short object, and what tells this state of it from others."""
         with self._asking():
             try:
-                answer = self._obstore.get(self._store, name)
+                store = self._store if name == LOCK else self._files
+                answer = self._obstore.get(store, name)
             except FileNotFoundError:
                 return None
             if answer.meta["size"] > most:
@@ -180,7 +195,7 @@ class Bucket:
     def chunks(self, name: str) -> Iterator[bytes]:
         """Yield an object's bytes."""
         with self._asking(), contextlib.suppress(FileNotFoundError):
-            for chunk in self._obstore.get(self._store, name).stream(min_chunk_size=1 << 20):
+            for chunk in self._obstore.get(self._files, name).stream(min_chunk_size=1 << 20):
                 yield bytes(chunk)
 
     def write_small(self, files: Mapping[str, bytes]) -> None:
@@ -190,7 +205,7 @@ class Bucket:
                 pass
 
     def _put(self, name: str, data: bytes) -> None:
-        self._obstore.put(self._store, name, data, attributes=_attributes(name))
+        self._obstore.put(self._files, name, data, attributes=_attributes(name))
 
     def write(self, name: str, size: int, chunks: Iterator[bytes]) -> None:
         """Write an object, in parts: what ends it before its end leaves none."""
@@ -211,7 +226,7 @@ class Bucket:
         with self._asking():
             try:
                 self._obstore.put(
-                    self._store,
+                    self._files,
                     name,
                     counted(),
                     attributes=_attributes(name),

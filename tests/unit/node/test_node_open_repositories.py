@@ -166,7 +166,7 @@ def test_a_round_looks_at_none_of_those_that_wait() -> None:
 
 def test_what_is_carried_anew_while_it_is_open_is_opened_once() -> None:
     """As where it was renamed: who opens it twice keeps two, and ends one."""
-    ours = carrying("a", "b")
+    ours = carrying("a", "b", most=9)
     assert ours.to_open(0.0, ()) == ["a", "b"]
     for key in "ab":
         ours.opened(key, 0.0)

@@ -391,6 +391,31 @@ def test_who_contests_each_name_keeps_nobody_off_the_local_network(
         there.do(announcer.stop)
 
 
+def test_who_gets_another_address_is_known_at_it(machines: list[Machine], project: Carried) -> None:
+    """A node outlives its machine's addresses, such as of a laptop that comes home."""
+    _, mirror, client, _ = machines
+    announcer = LanAnnouncer(["0.0.0.0"], GIT_PORT, look=0.05)
+    more = "10.99.7.7"
+
+    async def look() -> list[str]:
+        finding = Lan(pytest.fail, 1.0).find(project.info.repository_id)
+        async with contextlib.aclosing(finding):
+            return [place.address async for places in finding for place in places]
+
+    def found() -> list[str]:
+        seen = here.do(look)
+        assert isinstance(seen, list)
+        return seen
+
+    with Loop(mirror) as there, Loop(client) as here:
+        there.do(announcer.start)
+        assert more not in found()
+        with mirror.also_at(more):
+            wait_until(lambda: more in found(), "it is known at its new address")
+        wait_until(lambda: more not in (known := found()) and bool(known), "and at it no more")
+        there.do(announcer.stop)
+
+
 def test_what_is_turned_off_is_not_asked(
     machines: list[Machine], project: Carried, tmp_path: Path, person: Person
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -39,6 +40,16 @@ class Machine:
         """Let somebody run a program here."""
         with self.node.entered():
             return person.run(*words)
+
+    @contextlib.contextmanager
+    def also_at(self, address: str) -> Iterator[None]:
+        """Give the machine's card another address for a while."""
+        card = ("ip", "-n", self.node.namespace, "addr")
+        subprocess.run([*card, "add", f"{address}/24", "dev", "eth0"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*card, "del", f"{address}/24", "dev", "eth0"], check=True)
 
 
 @contextlib.contextmanager

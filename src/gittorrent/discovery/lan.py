@@ -38,6 +38,9 @@ MAX_NODES = 64
 MAX_ADDRESSES = 4
 """Addresses of one node: a card each for cable and radio, and IPv6."""
 
+LOOK_SECONDS = 15.0
+"""How often it is looked whether this machine has other addresses by now."""
+
 _log = EventLog(__name__)
 
 
@@ -117,27 +120,51 @@ async def _resolved(network: Any, name: str) -> list[Place]:
 class LanAnnouncer:
     """Makes a node known on the local network while it runs.
 
+    Anew whenever this machine's addresses change, as where it comes into another network, or the
+    node began before the network was there.
+
     Args:
         addresses: IP addresses it listens at; wildcards stand for all of this machine's.
         port: its git:// port.
+        look: seconds between looks at this machine's addresses.
     """
 
-    def __init__(self, addresses: Sequence[str], port: int) -> None:
+    def __init__(self, addresses: Sequence[str], port: int, look: float = LOOK_SECONDS) -> None:
         self._addresses = list(addresses)
         self._port = port
+        self._look = look
         self._network: Any = None
         self._saying: asyncio.Future[Any] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._complained = ""
 
     async def start(self) -> None:
-        """Begin; where it cannot be done, the log says so."""
+        """Begin; where it cannot be done, the log says so, and it is tried again."""
+        seen = _seen(self._addresses)
         try:
-            from zeroconf import IPVersion
-            from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
-
-            self._network = AsyncZeroconf(ip_version=IPVersion.V4Only)
-        except (ImportError, OSError) as error:
-            _log.warning("no-lan", "not announced on the local network: {reason}", reason=error)
+            await self._begin()
+        except ImportError as error:
+            self._complain(str(error))
             return
+        self._watching = asyncio.get_running_loop().create_task(self._watch(seen))
+
+    async def _watch(self, seen: frozenset[bytes]) -> None:
+        """Begin anew for other addresses, and where it could not be done."""
+        while True:
+            await asyncio.sleep(self._look)
+            try:
+                now = _seen(self._addresses)
+                if now != seen or self._network is None:
+                    seen = now
+                    await self._end()
+                    await self._begin()
+            except OSError as error:
+                self._complain(str(error))
+
+    async def _begin(self) -> None:
+        from zeroconf import Error, IPVersion
+        from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+
         label = secrets.token_hex(8)
         info = AsyncServiceInfo(
             SERVICE,
@@ -146,18 +173,39 @@ class LanAnnouncer:
             server=f"{label}.local.",
             addresses=packed(self._addresses),
         )
-        self._saying = await register(self._network, info)
+        try:
+            self._network = AsyncZeroconf(ip_version=IPVersion.V4Only)
+            self._saying = await register(self._network, info)
+        except (OSError, Error) as error:
+            self._complain(str(error) or type(error).__name__)
+            await self._end()
+            return
+        self._complained = ""
         _log.info("lan", "announced on the local network at port {port}", port=self._port)
 
-    async def stop(self) -> None:
+    def _complain(self, reason: str) -> None:
+        """Say why the node is not known, once for each reason."""
+        if reason != self._complained:
+            self._complained = reason
+            _log.warning("no-lan", "not announced on the local network: {reason}", reason=reason)
+
+    async def _end(self) -> None:
         """Say goodbye."""
-        if self._saying is not None:
-            self._saying.cancel()
-        if self._network is not None:
-            await close(self._network)
-            self._network = None
-        if self._saying is not None:
-            await asyncio.gather(self._saying, return_exceptions=True)
+        saying, self._saying = self._saying, None
+        network, self._network = self._network, None
+        if saying is not None:
+            saying.cancel()
+        if network is not None:
+            await close(network)
+        if saying is not None:
+            await asyncio.gather(saying, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Make the node known no more."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._end()
 
 
 async def register(network: Any, info: Any) -> asyncio.Future[Any]:
@@ -187,6 +235,12 @@ def packed(addresses: Sequence[str]) -> list[bytes]:
         else:
             found[socket.inet_pton(family, address)] = None
     return list(found)
+
+
+def _seen(addresses: Sequence[str]) -> frozenset[bytes]:
+    """Return those of some addresses, as `packed` has them, that network cards have now."""
+    cards = {*_of_all_cards(socket.AF_INET), *_of_all_cards(socket.AF_INET6)}
+    return frozenset(cards.intersection(packed(addresses)))
 
 
 def _of_all_cards(family: socket.AddressFamily) -> list[bytes]:

@@ -16,7 +16,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from gittorrent.discovery.lan import MAX_ADDRESSES, close, packed, register
+from gittorrent.discovery.lan import LOOK_SECONDS, MAX_ADDRESSES, close, packed, register
 from gittorrent.event_log import EventLog
 from gittorrent.wire.ci_fleet import NotAMemberError
 from gittorrent.wire.ci_labels import RENEW_SECONDS, RunnerLabel, read_label, write_label
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 SERVICE = "_gittorrent-ci._tcp.local."
 """Type of the service."""
-
-LOOK_SECONDS = 15.0
-"""How often it is looked whether this machine has other addresses by now."""
 
 _log = EventLog(__name__)
 

@@ -209,7 +209,7 @@ LIES = [
     (_stalling, ""),
     (_silent, ""),
     pytest.param(_other_reel, "not asked", marks=pytest.mark.slow),
-    pytest.param(_all_missing, "lied about its bitmap", marks=pytest.mark.slow),
+    pytest.param(_all_missing, "lacks parts that it said it has", marks=pytest.mark.slow),
 ]
 
 

@@ -113,3 +113,21 @@ def test_a_tag_is_believed_once_it_proves_to_be_the_one(
     lies = {f"project/pushes/{outer}": answer}
     said = clone(place, person, lies, "--depth=1", "--branch", "outer")
     assert f"{place.liar.url}/project is excluded" in said
+
+
+@pytest.mark.parametrize("options", [(), ("--depth=1",)], ids=" ".join)
+def test_files_that_are_gone_meanwhile_are_said_to_be(
+    place: Place, person: Person, options: tuple[str, ...]
+) -> None:
+    """As of an export that keeps nothing for those who are in the middle of it."""
+    place.liar.lies = {PACK: lying_web.status(404), "*/mirror-list": without_others}
+    url = f"gittorrent::{place.liar.url}/project"
+    done = person.git("clone", *options, url, "c").failed(128, "files of a mirror may just have")
+    assert "lied" not in done.err
+    assert not (person.root / "c").exists()
+
+
+def without_others(answering: lying_web.Answering, true: bytes) -> None:
+    """Send a list without the mirrors in it."""
+    lines = [line for line in true.splitlines(True) if not line.startswith(b"try ")]
+    answering.say(200, b"".join(lines))

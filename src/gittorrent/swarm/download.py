@@ -276,7 +276,7 @@ class Download:
             if self._state.claims(peer, part):
                 false.append(part)
         if len(peer.refused) + len(false) > FALSE_CLAIMS:
-            self._ban(event.peer, "it lied about its bitmap")
+            self._ban(event.peer, "it lacks parts that it said it has")
             return
         self._state.refuse(peer, false)
         self._all_hungry = True

@@ -129,6 +129,11 @@ class Acquisition:
         return sorted(self._log_follower.sources(log), key=lambda source: is_silent(source.url))
 
     @property
+    def was_withheld(self) -> bool:
+        """Whether a reel was offered and not given."""
+        return self._withheld > 0
+
+    @property
     def _mirrors(self) -> list[Mirror]:
         return self._peer_manager.mirrors
 

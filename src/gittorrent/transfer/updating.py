@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     _Plan = tuple[Sequence[tuple[ReelOffer, SignedManifest]], SignedManifest | None]
 
 
+WITHHELD_HINT = (
+    "before that a reel was offered and not given: try again, since files of a mirror may just have"
+    " been replaced, or another mirror"
+)
+
+
 class Update(Struct, frozen=True):
     """What to bring, and what for.
 
@@ -218,14 +224,21 @@ class Updater:
             take = partial(fetch.take_prepared, prepared, wants, update.options, welcome)
             if await stoppable(take):
                 return
-        source = await fetch.fetch(
-            self._acquisition.sources(self._log),
-            wants,
-            update.options,
-            welcome=welcome,
-            borrows=not update.doubtful and not update.options.has("refetch"),
-            prepared=prepared,
-        )
+        try:
+            source = await fetch.fetch(
+                self._acquisition.sources(self._log),
+                wants,
+                update.options,
+                welcome=welcome,
+                borrows=not update.doubtful and not update.options.has("refetch"),
+                prepared=prepared,
+            )
+        except FetchFailedError as error:
+            if not self._acquisition.was_withheld or error.is_about_objects:
+                raise
+            # That was what should have served, and files of a mirror come and go.
+            hint = WITHHELD_HINT
+            raise FetchFailedError(str(error), hint=hint, broken=error.broken) from error
         self._acquisition.served(self._log, source)
 
     def _tags(self) -> list[Oid]:

@@ -159,7 +159,7 @@ def test_who_lies_about_more_than_three_parts_is_banned() -> None:
         first = next(iter(work._state.peers[A].flights))
         effects = work.handle(1, ev.PartMissing(A, first, first))
         bans.append([e.reason for e in effects if isinstance(e, ev.Ban)])
-    assert bans == [[], [], [], ["it lied about its bitmap"]]
+    assert bans == [[], [], [], ["it lacks parts that it said it has"]]
 
 
 def test_a_part_that_was_never_claimed_does_not_count_as_a_lie() -> None:

@@ -108,7 +108,7 @@ def test_a_liar_costs_time_only() -> None:
     peers[3].lacks = frozenset(range(0, 300, 5))
     network = Network(peers, 300)
     finished(network, 1.15 * 300 * MIB / 35e6)
-    assert peers[3].banned == "it lied about its bitmap"
+    assert peers[3].banned == "it lacks parts that it said it has"
 
 
 def test_a_peer_without_a_few_parts_is_kept() -> None:

@@ -53,20 +53,23 @@ def publish(owner: Person, path: Path, *options: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_help_has_an_example_and_imports_no_other_command(owner: Person, name: str) -> None:
-    done = owner.gittorrent(name, "--help").ok()
-    sub = re.findall(r"^  (\w+) {2,}\w", done.out.partition("Commands:")[2], re.MULTILINE)
-    if sub:
-        done = owner.gittorrent(name, sub[0], "--help").ok()
-    assert re.search(rf"Examples?:\n\s+(gittorrent {name}|git )", done.out), done.out
-    assert done.err == ""
     code = (
         "import sys, runpy\n"
         f"sys.argv = ['gittorrent', '{name}', '--help']\n"
         "try:\n    runpy.run_module('gittorrent', run_name='__main__')\n"
-        "except SystemExit:\n    pass\n"
-        "print(*sys.modules, sep='\\n')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "print('', *sys.modules, sep='\\f\\n')\n"
     )
-    listed = owner.run(sys.executable, "-c", code).ok().out
+    done = owner.run(sys.executable, "-c", code).ok()
+    assert done.err == ""
+    out, _, listed = done.out.partition("\f")
+    listed = listed.replace("\f", "")
+    sub = re.findall(r"^  (\w+) {2,}\w", out.partition("Commands:")[2], re.MULTILINE)
+    if sub:
+        done = owner.gittorrent(name, sub[0], "--help").ok()
+        assert done.err == ""
+        out = done.out
+    assert re.search(rf"Examples?:\n\s+(gittorrent {name}|git )", out), out
     loaded = set(re.findall(r"^gittorrent\.cli\.(\w+)$", listed, re.MULTILINE))
     modules = {module for module, _, _ in COMMANDS.values()}
     assert loaded & modules <= {COMMANDS[name][0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from support import gitcmd
 from support.ci_sites import Site, a_site
 from support.programs import GITS, wait_until
+from support.seeds import seeds
 
 BEGIN = 1_800_000_000
 
@@ -87,3 +89,56 @@ def test_clones_become_deeper_as_by_git(site: Site) -> None:
             folder = site.runner.root / name
             site.runner.git(*itself, "fetch", "-q", *words, cwd=folder).ok()
         assert site.has("deeper") == site.has("by-git"), words
+
+
+def moves(site: Site, draw: random.Random, number: int) -> None:
+    """Let one of the things happen upstream that happen to branches."""
+    branch = "refs/heads/main"
+    back = draw.randrange(1, 8)
+    kind = draw.choice(["commit", "commits", "merge", "rewind", "tag", "branch"])
+    if kind == "commits":
+        for n in range(back):
+            site.commit(f"{number} {n}", branch)
+    elif kind == "merge":
+        side = site.commit(f"{number} side", "refs/heads/side", f"HEAD~{back}")
+        tree = ("commit-tree", "HEAD^{tree}", "-p", "HEAD", "-p", side, "-m", str(number))
+        gitcmd.git(site.upstream, "update-ref", branch, gitcmd.text(site.upstream, *tree))
+    elif kind == "rewind":
+        gitcmd.git(site.upstream, "update-ref", branch, f"HEAD~{back}")
+        site.commit(f"{number} anew", branch)
+    elif kind == "tag":
+        gitcmd.git(site.upstream, "tag", "-a", "-m", "x", f"t{number}", f"HEAD~{back}")
+    elif kind == "branch":
+        site.commit(str(number), f"refs/heads/b{number}", f"HEAD~{back}")
+    else:
+        site.commit(str(number), branch)
+
+
+@pytest.mark.parametrize("seed", seeds("GITTORRENT_CI_SEED", usual=3, exhaustive=100))
+def test_work_trees_from_before_have_what_git_by_itself_gets(site: Site, seed: int) -> None:
+    """Jobs fetch at a depth on top of what they have, and sometimes otherwise."""
+    draw = random.Random(seed)
+    site.begin()
+    depth = f"--depth={draw.choice([1, 2, 3, 20])}"
+    site.clone("first", "-q", depth).ok()
+    wait_until(site.has_copy, "the node has a copy")
+    before = draw.randrange(4)
+    clones: list[tuple[str, list[str]]] = [("by-node", []), ("by-git", ["-c", site.itself])]
+    for name, itself in clones:
+        site.runner.git(*itself, "clone", "-q", depth, site.url, name).ok()
+    said = []
+    for number in range(8):
+        for n in range(draw.randrange(1, 3)):
+            moves(site, draw, 10 * number + n)
+        usual = ["origin", depth]
+        odd: list[list[str]] = [["origin"], ["--depth=4", "origin"], ["--deepen=1", "origin"]]
+        words = draw.choice([*([usual] * 5), [*usual, "--no-tags"], *odd])
+        if draw.randrange(2):
+            words = [*words, "+refs/heads/main:refs/remotes/origin/main"]
+        if number == before:  # another job had it before, in a tree of its own
+            site.runner.git("clone", "-q", depth, site.url, f"new{number}").ok()
+        for name, itself in clones:
+            folder = site.runner.root / name
+            said.append(site.runner.git(*itself, "fetch", "-q", *words, cwd=folder).ok().err)
+        assert site.has("by-node") == site.has("by-git"), (number, words)
+    assert any(not line for line in said[::2])

@@ -429,6 +429,28 @@ def test_parents_of_what_is_not_listed_are_not_given(site: Site) -> None:
         asked(site, HEADER, head, shallow=(child,), shape=everything)
 
 
+@pytest.mark.parametrize("words", [[], ["--depth=2"]], ids=["whole copy", "shallow copy"])
+def test_what_is_cut_at_a_depth_has_no_parents_of_others(site: Site, words: list[str]) -> None:
+    """Jobs name the commits where their work trees end; nothing is given for a false one."""
+    site.server.password = "secret"
+    mistake = site.commit("mistake", "refs/heads/mistake")
+    child = site.commit("its child", "refs/heads/mistake", mistake)
+    site.begin()
+    site.private_git("clone", "--no-single-branch", *words, site.url, "first").ok()
+    wait_until(site.has_copy, "the node has a copy")
+    gitcmd.git(site.upstream, "branch", "-D", "mistake")
+    head = site.upstream_head()
+    for haves in ((), (child,)):
+        honest, lying = (
+            asked(site, HEADER, head, shallow=shallow, shape="deepen 2", haves=haves)
+            for shallow in ((), (child,))
+        )
+        assert objects_in(honest) == objects_in(lying)
+        for answer in (honest, lying):
+            assert mistake.encode() not in answer
+            assert child.encode() not in answer
+
+
 def test_what_is_not_listed_counts_as_nothing_that_somebody_has(site: Site) -> None:
     """Whoever knows an id is not told whether it was here, nor given differences from it."""
     site.server.password = "secret"

@@ -53,6 +53,45 @@ def test_a_commit_later_costs_the_server_the_difference(machine: Machine, runner
     assert machine.server.sent < LARGE
 
 
+SHALLOW = ["github", "gitlab"]
+"""Runners that ask for some commits of the past, in the work tree of the job before."""
+
+
+@pytest.mark.parametrize("runner", SHALLOW)
+@pytest.mark.parametrize("password", ["", SECRET], ids=["public", "private"])
+def test_jobs_in_work_trees_from_before_cost_the_server_the_difference(
+    machine: Machine, runner: str, password: str
+) -> None:
+    machine.server.password = password
+    trees = ("first", "second", "third")
+    for name in trees:
+        has_built(runner, machine.job(password, name))
+    wait_until(lambda: machine.copies() == 1, "there is a copy")
+    for news in ("more", "still more"):
+        machine.moves(news, LARGE)
+        machine.server.begin_again()
+        for name in trees:
+            has_built(runner, machine.job(password, name))
+        assert LARGE < machine.server.sent < 2 * LARGE
+
+
+@pytest.mark.parametrize("runner", SHALLOW)
+def test_work_trees_from_before_there_was_a_node(tmp_path: Path, runner: str) -> None:
+    """None of them would ever ask for what a copy can be made of."""
+    with a_machine(tmp_path, "no node") as machine:
+        trees = ("first", "second", "third")
+        for name in trees:
+            has_built(runner, machine.job(name=name))
+        with a_node(machine):
+            machine.moves("more", LARGE)
+            has_built(runner, machine.job(name="first"))
+            wait_until(lambda: machine.copies() == 1, "there is a copy")
+            machine.server.begin_again()
+            for name in trees[1:]:
+                has_built(runner, machine.job(name=name))
+            assert machine.server.sent < LARGE
+
+
 @pytest.mark.parametrize("runner", ["github", "jenkins"])
 def test_a_password_that_no_longer_counts_gets_nothing(machine: Machine, runner: str) -> None:
     machine.server.password = SECRET

@@ -15,6 +15,7 @@ from support import gitcmd, nodes
 from support.ci_jobs import RUNNERS, Job
 from support.plain_servers import WebServer, git_over_http
 from support.programs import Daemon, Person, serve, somebody
+from support.repositories import noise
 
 LARGE = 50_000
 """Bytes that do not compress in each copy of the repository."""
@@ -37,9 +38,14 @@ class Machine:
     def url(self) -> str:
         return f"{self.server.base}/team/project.git"
 
-    def moves(self, name: str) -> None:
-        """Commit something upstream; a pipeline for it begins."""
-        commit = nodes.add_commit(self.upstream, "refs/heads/main", name, name.encode() * 100)
+    def copies(self) -> int:
+        """Return how many copies of the repository the node has."""
+        return len(list((self.person.node / "ci").glob("*/copy*.git/HEAD")))
+
+    def moves(self, name: str, size: int = 0) -> None:
+        """Commit something upstream, with bytes that do not compress; a pipeline begins for it."""
+        data = name.encode() * 100 + (noise(name, size) if size else b"")
+        commit = nodes.add_commit(self.upstream, "refs/heads/main", name, data)
         gitcmd.git(self.upstream, "update-ref", "refs/pipelines/7", commit)
 
 

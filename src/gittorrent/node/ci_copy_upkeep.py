@@ -78,6 +78,17 @@ class CiCopyUpkeep:
             found.append(self.copy(asker, request.shape))
         return [each for each in found if each is not None]
 
+    def for_news(self, asker: Asker, request: UploadRequest) -> Copy | None:
+        """Return the copy that the answer for somebody who has something can be made from.
+
+        That is one of the same depth where there is no whole one: once it has what is wanted, all
+        is there that the answer may have, and where it cuts history off the asker does, too.
+        """
+        found = self.copy(asker)
+        if found is None and request.is_counted:
+            found = self.copy(asker, request.shape)
+        return found
+
     def _suits(self, asker: Asker, request: UploadRequest) -> bool:
         """Tell whether a request can be answered from a copy of its shape.
 
@@ -86,7 +97,9 @@ class CiCopyUpkeep:
         Where history begins at a date, nothing tells whether all of a commit's past is there: what
         was cut off of another one's by its date may lie behind older commits.
         """
-        if not has_copy(request.shape) or request.shallow or b"deepen-relative" in request.switches:
+        if not has_copy(request.shape) or b"deepen-relative" in request.switches:
+            return False
+        if request.shallow and not request.is_counted:
             return False
         if any(line.startswith(b"deepen-since ") for line in request.shape):
             return False
@@ -113,7 +126,8 @@ class CiCopyUpkeep:
             digest: name of the answer.
             refs: for a copy that is made of it; None for no copy.
         """
-        suits = self._suits(asker, request)
+        # Of commits that its asker called shallow an answer does not say that they are.
+        suits = self._suits(asker, request) and not request.shallow
 
         def look(held: Path) -> None:
             # Of a copy that fills the disk nobody has anything.

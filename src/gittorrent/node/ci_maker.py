@@ -8,12 +8,15 @@ what was found out before. Source: `gittorrent.node.ci_copy_upkeep`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gittorrent.errors import GitTorrentError
+from gittorrent.event_log import EventLog
 from gittorrent.git.ci_upstream import CiUpstream
 from gittorrent.git.runner import GitError
 from gittorrent.node.ci_asking import (
@@ -27,6 +30,8 @@ from gittorrent.node.ci_copies import NO_FILES, has_copy, require_whole_pack
 from gittorrent.node.ci_copy_upkeep import CiCopyUpkeep, refs_for
 from gittorrent.node.ci_flow import Flow
 from gittorrent.node.ci_owners import FairTurns
+from gittorrent.node.flights import Flights
+from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.followed_tags import with_tags
 
 if TYPE_CHECKING:
@@ -43,6 +48,8 @@ AT_ONCE = 4
 
 NOTHING = b"0" * 40
 """Id of no object."""
+
+_log = EventLog(__name__)
 
 
 class CiMaker:
@@ -70,10 +77,13 @@ class CiMaker:
         self._refs = refs
         self.flow = Flow()
         self._turns = FairTurns(AT_ONCE)
+        self._preparing: Flights[None] = Flights()
+        self._background = TaskSet()
         self.copies = CiCopyUpkeep(store, space, working, refs, self._turns)
 
     async def stop(self) -> None:
         """End what is under way."""
+        await asyncio.gather(self._background.stop(), self._preparing.stop())
         await self.copies.stop()
 
     async def has(self, asker: Asker, request: UploadRequest) -> bool:
@@ -145,8 +155,10 @@ class CiMaker:
         Raises:
             GitTorrentError: there is none here.
         """
-        copy = self.copies.copy(asker)
+        copy = self.copies.for_news(asker, request)
         if copy is None:
+            if request.is_counted:
+                self._background.start(self._prepare(asker, request))
             raise RefusedError("there is no copy of it here that news could be made from")
 
         def serve() -> None:
@@ -161,6 +173,23 @@ class CiMaker:
         except (GitError, LackingError) as error:
             await self.copies.drop(copy, asker, error)
             raise RefusedError("the copy here is not whole, and gone") from error
+
+    async def _prepare(self, asker: Asker, request: UploadRequest) -> None:
+        """Have a copy for the next who asks so, while nobody waits for it.
+
+        Jobs in work trees from before would else never bring one about.
+        """
+        anew = with_tags(
+            self._refs.tags_of(asker), replace(request, haves=(), shallow=(), is_done=True)
+        )
+        key = asker.place, request.shape
+        try:
+            if key not in self._preparing:
+                digest = anew.digest(asker.place)
+                await self._preparing.join(key, lambda: self.make(asker, anew, digest))
+        except (GitTorrentError, OSError) as error:
+            _log.warning("ci-dropped", "{url}: there is no copy of it yet: {reason}", url=asker.url,
+                         reason=error)  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def _attempt(self, place: str, digest: str) -> AsyncIterator[Spool]:

@@ -163,8 +163,8 @@ class CiService:
             proof = await self.prove(proof.url, proof.header)
         if not proof.header:
             return proof
-        # Of commits called shallow git gives the parents, whatever is wanted.
-        named = dict.fromkeys((*request.wants, *request.shallow))
+        # Of commits called shallow git may give the parents, whatever is wanted.
+        named = dict.fromkeys((*request.wants, *(() if request.is_counted else request.shallow)))
         others = [oid for oid in named if oid not in proof.tips]
         if not others or await self._are_reached(proof, others):
             return proof

@@ -44,6 +44,7 @@ _IGNORED_CAPABILITIES = (b"agent=", b"session-id=")
 _PLAIN_AGENT = re.compile(rb"agent=[!-~]{1,256}\Z")
 _LISTING = re.compile(rb"(?:peel|symrefs|unborn|ref-prefix [^\x00-\x20\x7f]{1,1024})\Z")
 _SWITCHES = frozenset({b"thin-pack", b"include-tag", b"ofs-delta", b"deepen-relative"})
+_ALL_OF_IT = b"deepen 2147483647"
 _SHAPE = re.compile(
     rb"(?:(?:deepen|deepen-since) [1-9][0-9]{0,18}"
     rb"|filter (?:blob:none|blob:limit=[0-9]{1,18}[kmg]?|tree:[0-9]{1,9}))\Z"
@@ -90,6 +91,16 @@ class UploadRequest(Struct, frozen=True):
     def is_whole(self) -> bool:
         """Whether the answer has all that the wants reach."""
         return self.is_from_nothing and not self.shape and not self.shallow
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether history ends so many commits after what is wanted, and nothing else decides.
+
+        With the depth that stands for all of it, and with one that counts from where the asker's
+        history ends, git gives what is wanted by nobody: the past of commits called shallow.
+        """
+        is_depth = all(line.startswith(b"deepen ") and line != _ALL_OF_IT for line in self.shape)
+        return len(self.shape) == 1 and is_depth and b"deepen-relative" not in self.switches
 
     def arguments(self) -> list[bytes]:
         """Return its lines after the command, in the one order that they have here."""

@@ -278,6 +278,25 @@ def test_bound_holds() -> None:
         parse_upload_request(b"0" * (MAX_REQUEST + 1))
 
 
+@pytest.mark.parametrize(
+    ("shape", "switches", "is_counted"),
+    [
+        ((b"deepen 1",), (), True),
+        ((b"deepen 20",), (b"include-tag", b"ofs-delta"), True),
+        ((), (), False),
+        ((b"deepen 2147483647",), (), False),
+        ((b"deepen 1",), (b"deepen-relative",), False),
+        ((b"deepen-since 1",), (), False),
+        ((b"deepen 1", b"filter blob:none"), (), False),
+        ((b"filter blob:none",), (), False),
+    ],
+)
+def test_depths_that_are_counted_from_what_is_wanted(
+    shape: tuple[bytes, ...], switches: tuple[bytes, ...], is_counted: bool
+) -> None:
+    assert UploadRequest((ONE,), shape=shape, switches=switches).is_counted is is_counted
+
+
 def test_from_nothing_is_what_many_ask_for() -> None:
     assert UploadRequest((ONE,)).is_whole
     shaped = UploadRequest((ONE,), shape=(b"deepen 1",))

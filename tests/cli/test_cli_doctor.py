@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -158,6 +160,20 @@ def test_a_configuration_and_a_database_that_cannot_be_read(owner: Person) -> No
     found = look(owner, 1)
     assert "node.toml:2" in found["configuration"][0][1]
     assert "cannot be read as database" in found["database"][0][1]
+
+
+def test_a_database_of_a_newer_program_and_one_that_is_not_made_yet(owner: Person) -> None:
+    owner.gittorrent("status").ok()
+    path = owner.node / "node.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute("PRAGMA user_version = 99")
+    verdict, text, _ = look(owner, 1)["database"][0]
+    assert verdict == "problem"
+    assert "newer gittorrent" in text
+    for each in owner.node.glob("node.sqlite*"):
+        each.unlink()
+    path.touch(0o600)
+    assert "database" not in look(owner, 0)
 
 
 def test_a_clock_that_went_back(owner: Person, published: Path) -> None:

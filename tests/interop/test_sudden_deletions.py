@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from gittorrent.repository.kept_refs import PREFIX
+from gittorrent.store.database import Database
+from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from support import gitcmd, nodes
+from support.disks import small_disk
 from support.programs import Daemon, Person, serve
 
 BRANCHES = [f"refs/heads/b{number}" for number in range(12)]
@@ -106,6 +110,23 @@ def test_what_is_deleted_at_once_can_be_got_back_until_it_is_confirmed(
     said = site.operator.gittorrent("confirm", "project").ok().out
     assert "12 of 13 refs were deleted or rewritten" in said
     assert (site.kept(), site.held()) == ({}, [])
+
+
+def test_what_is_kept_on_a_disk_that_is_read_only_now_is_shown(site: Site, origin: Daemon) -> None:
+    """Nobody saw it before, so that the database does not have it; nor what is held no more."""
+    with small_disk(site.operator.node, "10m") as disk:
+        site.follow(origin)
+        with contextlib.closing(Database(site.operator.node / "node.sqlite")) as database:
+            HeldTable(database).hold(HeldRow(HeldKind.REFS, "a" * 52, "old", {"x": ""}, 1, 7))
+        site.delete_branches()
+        site.follow(origin)
+        disk.protect()
+        (held,) = site.held()
+        assert (held["number"], held["title"], held["held"]) == (0, "project", 12)
+        said = site.operator.gittorrent("confirm").ok().out
+        assert said.startswith("project: 12 of 13 refs were deleted or rewritten")
+        assert "until 'gittorrent confirm project'" in said
+        site.operator.gittorrent("confirm", "project").failed(7, "its file system is read-only")
 
 
 def test_what_was_refused_is_kept_for_good_and_what_comes_back_is_not(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gittorrent.cli.completing import complete_held
 from gittorrent.cli.held_back import held_status, in_words
-from gittorrent.cli.kept_refs import carry_out, note_kept
+from gittorrent.cli.kept_refs import all_held, carry_out
 from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.cli.repositories import carried_row
 from gittorrent.errors import UsageError
@@ -52,9 +52,8 @@ def confirm(what: tuple[str, ...], refuse: bool, quiet: bool, as_json: bool) -> 
         raise UsageError("--refuse needs to know what to keep", hint="name a number of the list")
     decision = Decision.REFUSED if refuse else Decision.CONFIRMED
     with contextlib.closing(Database(open_home().database)) as database:
-        note_kept(database)
         table = HeldTable(database)
-        rows = table.all()
+        rows = all_held(database)
         meant = _meant(what, rows) if what else rows
         if what:
             table.decide([row.number for row in meant], decision)

@@ -31,7 +31,8 @@ from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.recorded_key import present_place
 from gittorrent.sizes import show_bytes
-from gittorrent.store.database_file import look_at_carried
+from gittorrent.store.database_file import look_at_carried, schema_of
+from gittorrent.store.opening import newest_schema, written_by_newer
 from gittorrent.store.signing_time import SigningTime
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ def look_at_carried_repositories(home: Home) -> Iterator[Finding]:
     if home.database.exists():
         try:
             rows = look_at_carried(home.database)
+            if schema_of(home.database) > newest_schema():
+                newer = written_by_newer(home.database)
+                yield problem("database", str(newer), newer.hint)
         except GitTorrentError as error:
             remedy = "'gittorrent status' says more; what repositories hold is not lost with it"
             yield problem("database", str(error), remedy)

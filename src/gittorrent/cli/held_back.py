@@ -87,22 +87,23 @@ def in_words(row: HeldRow, now: float) -> str:
     what = f"{row.title}: {len(names)} of {count(row.total, noun)} disappeared at once"
     if row.kind is HeldKind.REFS:
         what = f"{row.title}: {len(names)} of {count(row.total, noun)} were deleted or rewritten"
+    number = f"{row.number}: " if row.number else ""
     return (
-        f"{row.number}: {what} {ago} ago ({', '.join(shown[:MAX_IN_WORDS])}{more});"
+        f"{number}{what} {ago} ago ({', '.join(shown[:MAX_IN_WORDS])}{more});"
         f" {_what_next(row, now)}"
     )
 
 
 def _what_next(row: HeldRow, now: float) -> str:
-    kept = _KEPT[row.kind]
+    kept, name = _KEPT[row.kind], row.number or row.title
     if row.kind is HeldKind.REFS:
         kept += f" below refs/gittorrent/kept/{row.since}/"
     if row.decision is Decision.CONFIRMED:
         return "confirmed, and about to go"
     if row.decision is Decision.REFUSED:
-        return f"{kept}, since that was refused; 'gittorrent confirm {row.number}' lets them go"
+        return f"{kept}, since that was refused; 'gittorrent confirm {name}' lets them go"
     when = f", or for {show_duration(max(0.0, row.until - now))}" if row.until else ""
     return (
-        f"{kept} until 'gittorrent confirm {row.number}'{when};"
-        f" 'gittorrent confirm --refuse {row.number}' keeps them for good"
+        f"{kept} until 'gittorrent confirm {name}'{when};"
+        f" 'gittorrent confirm --refuse {name}' keeps them for good"
     )

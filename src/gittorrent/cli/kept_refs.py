@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gittorrent.errors import LocalError
 from gittorrent.push.purge_guard import Decision
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
 from gittorrent.repository.layout import Layout
@@ -21,23 +22,36 @@ if TYPE_CHECKING:
     from gittorrent.store.database import CarriedRow, Database
 
 
-def note_kept(database: Database) -> None:
-    """Let the database have what is kept of refs of mirrors, and nothing else of that kind."""
+def all_held(database: Database) -> list[HeldRow]:
+    """Return all that is held back, kept refs of mirrors among it, which get their numbers now.
+
+    Where the database cannot be written, as on a disk that is full or read-only, what it does not
+    have yet comes without a number.
+    """
     table = HeldTable(database)
+    rows = table.all()
     known: dict[tuple[str, int], HeldRow] = {
-        (row.subject, row.since): row for row in table.all() if row.kind is HeldKind.REFS
+        (row.subject, row.since): row for row in rows if row.kind is HeldKind.REFS
     }
+    fresh = []
     for row in database.carried():
         if row.role != MIRROR or not Layout(Path(row.path)).kept.exists():
             continue
         for kept in _carried(row).kept_refs.sets():
-            before = known.pop((row.repository_id, kept.since), None)
-            if before is None or len(before.names) != len(kept.refs):
-                if before is not None:
-                    table.forget_number(before.number)
-                table.hold(_held(row, kept))
-    for gone in known.values():
-        table.forget_number(gone.number)
+            before = known.get((row.repository_id, kept.since))
+            if before is not None and len(before.names) == len(kept.refs):
+                del known[row.repository_id, kept.since]
+            else:
+                fresh.append(_held(row, kept))
+    gone = {row.number for row in known.values()}
+    try:
+        for number in gone:
+            table.forget_number(number)
+        for held in fresh:
+            table.hold(held)
+    except LocalError:
+        return [*(row for row in rows if row.number not in gone), *fresh]
+    return table.all() if gone or fresh else rows
 
 
 def carry_out(rows: Iterable[HeldRow], decision: Decision, database: Database) -> None:

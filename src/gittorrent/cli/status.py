@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gittorrent.cli.collection_status import CollectionStatus, collection_statuses, in_short
 from gittorrent.cli.held_back import HeldStatus, held_status, in_words
-from gittorrent.cli.kept_refs import note_kept
+from gittorrent.cli.kept_refs import all_held
 from gittorrent.cli.node_health import Health, look_at_health
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, print_table
@@ -26,7 +26,6 @@ from gittorrent.printable import printable
 from gittorrent.repository.relocating import relocate
 from gittorrent.store.database import Database
 from gittorrent.store.following import FollowTable
-from gittorrent.store.held import HeldTable
 from gittorrent.store.home import open_home
 from gittorrent.store.processes import AnyProcess, NodeProcess
 from gittorrent.store.snapshot import read_snapshots
@@ -114,8 +113,7 @@ def _gather(home: Home) -> tuple[Status, list[HeldRow]]:
     with contextlib.closing(Database(home.database)) as database:
         named = _named(home, database)
         rows = [look_at(_present(row, database), database, named) for row in database.carried()]
-        note_kept(database)
-        held = HeldTable(database).all()
+        held = all_held(database)
         tracks = track_statuses(database)
         wanted = [each.url for each in FollowTable(database).wanted()]
     found = list(map(held_status, held))

@@ -167,7 +167,7 @@ class Database:
             if self._reads_only:
                 folder = opened.enter_context(temporary_directory("database"))
                 path = copied_as_it_lies(path, folder)
-            self._db, self._reader = open_database(path, busy_seconds)
+            self._db, self._reader = open_database(path, busy_seconds, self._path)
             self._temporary = opened.pop_all()
 
     @property

@@ -36,8 +36,16 @@ def look_at_carried(path: Path) -> list[CarriedRow]:
     Raises:
         LocalError: it is not there, or cannot be read.
     """
+    if schema_of(path) == 0:
+        return []  # whoever began to make it was killed
     query = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
     return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in look_at(path, query)]
+
+
+def schema_of(path: Path) -> int:
+    """Return the number of a database's schema, and change nothing; raises like `look_at`."""
+    ((version,),) = look_at(path, "PRAGMA user_version")
+    return int(version)
 
 
 def look_at(path: Path, query: str, *values: str | int) -> list[tuple[Any, ...]]:

@@ -28,7 +28,9 @@ MAX_PATH = 500
 """Bytes of the database's path: SQLite takes 512, with what it adds for its journals."""
 
 
-def open_database(path: Path, busy_seconds: float) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+def open_database(
+    path: Path, busy_seconds: float, shown: Path | None = None
+) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """Return a connection that writes and one that reads.
 
     Any thread may use them; their user sees to it that only one has each at a time.
@@ -36,6 +38,7 @@ def open_database(path: Path, busy_seconds: float) -> tuple[sqlite3.Connection, 
     Args:
         path: of the file.
         busy_seconds: how long they wait for another process's write.
+        shown: what to call it in errors, where it is a copy.
 
     Raises:
         LocalError: it can be neither used nor made, or a newer program wrote it.
@@ -48,10 +51,10 @@ def open_database(path: Path, busy_seconds: float) -> tuple[sqlite3.Connection, 
         with locked_directory(path.parent):
             writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("PRAGMA synchronous = NORMAL")
-        _migrate(path, writer)
+        _migrate(shown or path, writer)
         return writer, _connect(path, busy_seconds)
     except (sqlite3.DatabaseError, OSError) as error:
-        raise cannot_use(path, error) from error
+        raise cannot_use(path, error, shown) from error
 
 
 def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
@@ -65,7 +68,7 @@ def _migrate(path: Path, database: sqlite3.Connection) -> None:
     with transaction(database):
         (done,) = database.execute("PRAGMA user_version").fetchone()
         if done > len(scripts):
-            raise LocalError(f"{path} was written by a newer gittorrent")
+            raise written_by_newer(path)
         for number, script in enumerate(scripts[done:], start=done + 1):
             for statement in script.read_text(encoding="utf-8").split(";\n"):
                 database.execute(statement)
@@ -114,8 +117,29 @@ _HINTS = {
 """What to do, by the code of the failure."""
 
 
-def cannot_use(path: Path, error: sqlite3.DatabaseError | OSError) -> LocalError:
-    """Return what to tell a user of a database that cannot be used."""
+def newest_schema() -> int:
+    """Return the number of the newest schema that this program knows."""
+    return len(list(_MIGRATIONS.glob("*.sql")))
+
+
+def written_by_newer(path: Path) -> LocalError:
+    """Return what to tell a user of a database that has a schema which is not known."""
+    return LocalError(
+        f"{path} was written by a newer gittorrent",
+        hint="use that version again; this one would not understand what it wrote",
+    )
+
+
+def cannot_use(
+    path: Path, error: sqlite3.DatabaseError | OSError, shown: Path | None = None
+) -> LocalError:
+    """Return what to tell a user of a database that cannot be used.
+
+    Args:
+        path: of the file.
+        error: what failed.
+        shown: what to call it, where it is a copy.
+    """
     denied = denied_at(path, reading=False)
     if denied is not None:
         hint = f"{denied.hint}; GITTORRENT_HOME names another place for it"
@@ -133,4 +157,4 @@ def cannot_use(path: Path, error: sqlite3.DatabaseError | OSError) -> LocalError
         # Of extended codes the low byte is the code.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         hint = _HINTS.get(code, "")
-    return LocalError(f"{path} cannot be used as database: {error}", hint=hint)
+    return LocalError(f"{shown or path} cannot be used as database: {error}", hint=hint)

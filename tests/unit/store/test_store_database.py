@@ -16,7 +16,9 @@ import pytest
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.store.database import CarriedRow, CheckRow, Database, MirrorRow
+from gittorrent.store.database_file import schema_of
 from gittorrent.store.home import VARIABLE, Home, open_home
+from gittorrent.store.opening import newest_schema
 from gittorrent.wire.mirrorlist import MirrorState
 from support.programs import PATIENCE
 
@@ -161,8 +163,9 @@ def test_a_newer_database_is_left_alone(path: Path) -> None:
     raw = sqlite3.connect(path)
     raw.execute("PRAGMA user_version = 99")
     raw.close()
-    with pytest.raises(LocalError, match="newer gittorrent"):
+    with pytest.raises(LocalError, match=f"{path} was written by a newer gittorrent"):
         Database(path)
+    assert schema_of(path) == 99 > newest_schema()
 
 
 def test_what_is_no_database(path: Path, tmp_path: Path) -> None:

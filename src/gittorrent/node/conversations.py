@@ -8,6 +8,7 @@ Source: docs/protocol/mirrorsync.md, mirror-sync.
 from __future__ import annotations
 
 import asyncio
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from gittorrent.node.tokens import Tokens
 from gittorrent.transfer.conversation import Conversation
 from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.live_peer import CallingPeer
-from gittorrent.wire.messages import VERSION, Ready, Try
+from gittorrent.wire.messages import VERSION, Ready, Try, WrongParts
 from gittorrent.wire.session import Role, Session
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 
 NOT_SERVED = "no such repository here"
 """The one answer to every path that is not served, so that it tells nothing."""
+
+DOUBT_SECONDS = 10.0
+"""Seconds between two looks at parts that came wrong to somebody, whoever says so: each reads as
+much as sending a part does."""
 
 MAKE_ROOM = "idle connection closed to serve others; connect again when you need something"
 """What those in a conversation are told who have to make room for others."""
@@ -83,6 +88,7 @@ class Conversations:
         self.on_goodbye: list[Callable[[str], None]] = []
         self._session_table = SessionTable()
         self._swarms = Swarms(introduces=peer_exchange)
+        self._doubted_at = -math.inf
 
     def introduce(self, *, introduces: bool) -> None:
         """Tell downloaders of each other from now on, or do not."""
@@ -157,7 +163,7 @@ class Conversations:
                 part.show,
             ),
             ConversationHandlers(
-                lambda event: _hear(event, part, caller),
+                lambda event: _hear(event, part, caller, doubts),
                 lambda message: self._sent(conversation, part, message),
                 part.on_request,
                 lambda size: caller.on_announced(size),
@@ -165,6 +171,7 @@ class Conversations:
             server_timeouts=self._server_timeouts,
         )
         caller = Caller(self._live, served, CallingPeer(address, conversation))
+        doubts: list[WrongParts] = []
         slot.silent_since = lambda _now: conversation.silent_since
         slot.give_way = lambda: conversation.end(MAKE_ROOM)
         part.begin(conversation.say)
@@ -188,6 +195,8 @@ class Conversations:
             caller.leave(conversation.ended)
             self._conversations.discard(conversation)
             seconds = self._session_table.end(conversation.key, loop.time())
+        for doubt in doubts:
+            await self._look_at(doubt, served, address)
         _log.info(
             "conversation-ended",
             "mirror-sync {repository} with {peer} ended after {seconds} s: sent {sent},"
@@ -199,12 +208,42 @@ class Conversations:
             reason=conversation.ended,
         )
 
+    async def _look_at(self, doubt: WrongParts, served: Served, address: str) -> None:
+        """Find out whether a part that came wrong to a caller is damaged here."""
+        now = asyncio.get_running_loop().time()
+        if now - self._doubted_at < DOUBT_SECONDS:
+            return
+        self._doubted_at = now
+        manifest, part = doubt.manifest, doubt.first
+        if await served.reading(lambda: served.content.doubt(manifest, part)):
+            _log.error(
+                "damaged-part",
+                "{repository}: part {part} of reel {manifest} came wrong to {peer} and is damaged"
+                " on this disk; the reel is given to nobody any more, and 'gittorrent verify' tells"
+                " what else is",
+                repository=served.info.name,
+                part=part + 1,
+                manifest=manifest,
+                peer=address,
+            )
+
     def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
         part.on_sent(message)
         self._session_table.sent_part(conversation.key)
 
 
-def _hear(event: MessageReceived, part: Participant, caller: Caller) -> None:
-    """Pass on what a caller says, to those whom it may concern."""
+def _hear(
+    event: MessageReceived, part: Participant, caller: Caller, doubts: list[WrongParts]
+) -> None:
+    """Pass on what a caller says, to those whom it may concern.
+
+    Args:
+        event: what it says.
+        part: its place in a swarm.
+        caller: what it is to live conversations.
+        doubts: takes the first part that it says came wrong.
+    """
+    if isinstance(event.message, WrongParts) and not doubts:
+        doubts.append(event.message)
     part.on_message(event)
     caller.on_message(event)

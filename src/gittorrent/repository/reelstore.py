@@ -32,6 +32,7 @@ from gittorrent.trust.signature import split_signed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from gittorrent.ids import RepositoryId
     from gittorrent.reel.manifest import Manifest
@@ -99,19 +100,27 @@ class StoredReel(Struct, frozen=True):
                 raise damaged_part(index, self.pack)
             yield part
 
-    def _parts(self) -> Iterator[bytes]:
-        manifest, view = self.manifest, self.view
+    def is_sound_part(self, index: int) -> bool:
+        """Read one part, counted from 0, and tell whether it is what the manifest says."""
         with self.pack.open("rb") as file:
-            for index in range(len(manifest.parts)):
-                offset, count = part_range(index, manifest.pack_size, manifest.part_size)
-                part = bytearray()
-                for piece in view.pieces(offset, count):
-                    if isinstance(piece, FilePiece):
-                        file.seek(piece.offset)
-                        part += file.read(piece.count)
-                    else:
-                        part += piece
-                yield bytes(part)
+            part = self._part(file, index)
+        return hashlib.sha256(part).hexdigest() == self.manifest.parts[index]
+
+    def _parts(self) -> Iterator[bytes]:
+        with self.pack.open("rb") as file:
+            for index in range(len(self.manifest.parts)):
+                yield self._part(file, index)
+
+    def _part(self, file: BinaryIO, index: int) -> bytes:
+        offset, count = part_range(index, self.manifest.pack_size, self.manifest.part_size)
+        part = bytearray()
+        for piece in self.view.pieces(offset, count):
+            if isinstance(piece, FilePiece):
+                file.seek(piece.offset)
+                part += file.read(piece.count)
+            else:
+                part += piece
+        return bytes(part)
 
 
 class ReelStore:

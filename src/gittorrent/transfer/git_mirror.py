@@ -33,6 +33,7 @@ from gittorrent.wire.messages import (
     Ready,
     ReceivePart,
     Try,
+    WrongParts,
 )
 from gittorrent.wire.reelname import check_bitmap
 from gittorrent.wire.service import MIRROR_SYNC
@@ -161,7 +162,7 @@ class GitMirror:
         """Whether it has so much to read that nothing large is to be added to it."""
         return self._conversation.is_behind
 
-    def tell(self, message: HaveBundle | Try | News, payload: bytes = b"") -> None:
+    def tell(self, message: HaveBundle | Try | WrongParts | News, payload: bytes = b"") -> None:
         """Say something that asks for nothing; lost if the conversation is over."""
         with contextlib.suppress(ConversationEndedError):
             self._conversation.say(message, payload=payload)

@@ -33,7 +33,7 @@ from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
 from gittorrent.transfer.static_files import MAX_INDEX_BYTES
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_URL
-from gittorrent.wire.messages import HaveBundle, Try, parse_message
+from gittorrent.wire.messages import HaveBundle, Try, WrongParts, parse_message
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
 from gittorrent.wire.urls import AddressClass
 
@@ -160,7 +160,7 @@ class HttpMirror:
             if first <= begin and end <= last:
                 task.cancel()
 
-    def tell(self, message: HaveBundle | Try) -> None:
+    def tell(self, message: HaveBundle | Try | WrongParts) -> None:
         """Say nothing: a web server does not listen."""
         del message
 

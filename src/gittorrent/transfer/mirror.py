@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import ManifestId, PushId
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.swarm.events import PeerKind
-    from gittorrent.wire.messages import FetchLog, HaveBundle, Try
+    from gittorrent.wire.messages import FetchLog, HaveBundle, Try, WrongParts
     from gittorrent.wire.reelname import PackShape, ReelName
 
 
@@ -183,7 +183,7 @@ class Mirror(Protocol):
         """Withdraw a run of parts."""
         ...
 
-    def tell(self, message: HaveBundle | Try) -> None:
+    def tell(self, message: HaveBundle | Try | WrongParts) -> None:
         """Say something that asks for nothing, where the mirror can be told."""
         ...
 

@@ -44,6 +44,7 @@ from gittorrent.swarm.events import (
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.transfer.working import abortable, unbroken
+from gittorrent.wire.messages import WrongParts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -307,6 +308,10 @@ class PackDownload:
         if self._done.done():
             return
         if not good:
+            if (mirror := self._mirrors.get(key)) is not None:
+                # One that is honest has a bad disk and does not know.
+                reel, manifest, total = self.wanted.reel, self.wanted.manifest, self.wanted.total
+                mirror.tell(WrongParts(reel, manifest, part, part, total))
             self._handle(PartWrong(key, part))
             return
         self._received += len(data)

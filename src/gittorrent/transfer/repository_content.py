@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from gittorrent.durable import FileState
     from gittorrent.ids import ManifestId, PushId, RefName
     from gittorrent.push.records import Record
     from gittorrent.reel.bundle import Bundle
@@ -98,6 +99,7 @@ class RepositoryContent:
         self._shapes: _Remembered[list[StoredReel]] = _Remembered(clock)
         self.push_packs = PushPacks(carried.git, carried.object_format)
         self._bundles: tuple[object, object, list[Bundle]] | None = None
+        self._damaged: dict[ManifestId, FileState] = {}
         self._tags: dict[Oid, bytes] = {}
         self._tagged_at: object = None
         self._tips_asked: Counter[Oid] = Counter()
@@ -197,7 +199,7 @@ class RepositoryContent:
     def _chain(self, known: _KnownLog, reels: Sequence[StoredReel]) -> list[StoredReel]:
         if known.begins_late:
             return []
-        whole = {reel.id: reel for reel in reels if reel.is_available}
+        whole = {reel.id: reel for reel in reels if self._is_given(reel)}
         offers = [
             ReelOffer(i, r.manifest.start, r.manifest.end, r.manifest.pack_size)
             for i, r in whole.items()
@@ -232,7 +234,7 @@ class RepositoryContent:
         known = self._known()
         if reel.manifest.end not in known.places and not known.begins_late:
             return None
-        return reel if reel.is_available else None
+        return reel if self._is_given(reel) else None
 
     def _find(self, manifest: ManifestId) -> StoredReel | None:
         carried = self.carried
@@ -241,6 +243,26 @@ class RepositoryContent:
             or carried.shapes.get(manifest)
             or carried.indexes.get(manifest)
         )
+
+    def _is_given(self, reel: StoredReel) -> bool:
+        """Tell whether a reel's pack is here, and not known to be damaged as it is now."""
+        damaged = self._damaged.get(reel.id)
+        return reel.is_available and (damaged is None or file_state(reel.pack) != damaged)
+
+    def doubt(self, manifest: ManifestId, part: int) -> bool:
+        """Look at a part of a reel that somebody says came wrong; tells whether it is damaged.
+
+        A reel of which a part is damaged is given to nobody until its file is another one.
+        """
+        reel = self.reel(manifest)
+        if reel is None or part >= len(reel.manifest.parts):
+            return False
+        state = file_state(reel.pack)
+        if state is None or _guarded(lambda: reel.is_sound_part(part), False):
+            return False
+        self._damaged[manifest] = state
+        self._bundles = None
+        return True
 
     def head(self) -> HaveCheckpoint | None:
         """Return the newest checkpoint that the log has adopted."""
@@ -383,7 +405,7 @@ class RepositoryContent:
             at_start = -1 if manifest.start is None else places.get(manifest.start, older)
             if at_end is None or at_start is None or not start <= at_start <= at_end <= end:
                 continue
-            if stored.is_available:
+            if self._is_given(stored):
                 name = ReelName(manifest.start, manifest.end)
                 offer = HaveBundle(name, stored.id, manifest.pack_size, ALL, manifest.shape)
                 found.append((at_end, -at_start, offer))

@@ -50,6 +50,7 @@ from gittorrent.wire.parts import FetchParts as FetchParts
 from gittorrent.wire.parts import MissingParts as MissingParts
 from gittorrent.wire.parts import PartRun as PartRun
 from gittorrent.wire.parts import ReceivePart as ReceivePart
+from gittorrent.wire.parts import WrongParts as WrongParts
 from gittorrent.wire.parts import parse_receive_part, parse_run
 from gittorrent.wire.reelname import ReelName, parse_bitmap_word
 
@@ -265,6 +266,7 @@ Message = (
     | SentPush
     | HaveBundle
     | CancelParts
+    | WrongParts
     | Try
     | Busy
     | Bye
@@ -330,6 +332,7 @@ _PARSERS: dict[tuple[str, str], Callable[[Words], Message | None]] = {
     ("fetch", "manifest"): lambda w: FetchManifest(w.manifest_id()),
     ("fetch", "bundle"): lambda w: FetchParts(*parse_run(w)),
     ("cancel", "bundle"): lambda w: CancelParts(*parse_run(w)),
+    ("wrong", "bundle"): lambda w: WrongParts(*parse_run(w)),
     ("receive", "log"): parse_receive_log,
     ("receive", "push"): lambda w: ReceivePush(w.push_id(), w.size(MAX_PUSH_BYTES)),
     ("receive", "manifest"): lambda w: ReceiveManifest(w.manifest_id(), w.size(MAX_MANIFEST_BYTES)),

@@ -60,6 +60,13 @@ class MissingParts(PartRun, frozen=True):
         return self._encode("missing")
 
 
+class WrongParts(PartRun, frozen=True):
+    """Says that parts which came are not what the manifest says; asks for nothing."""
+
+    def encode(self) -> bytes:
+        return self._encode("wrong")
+
+
 class ReceivePart(Struct, frozen=True):
     """Announces part ``part``, counted from 0, of ``total``: ``size`` raw bytes of the pack."""
 

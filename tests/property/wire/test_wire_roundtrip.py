@@ -43,6 +43,7 @@ from gittorrent.wire.messages import (
     SentPush,
     Try,
     WantBundle,
+    WrongParts,
     parse_message,
 )
 from gittorrent.wire.mirrorlist import AuthLine, MirrorEntry, MirrorList, MirrorState
@@ -117,6 +118,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     runs().map(lambda run: FetchParts(*run)),
     runs().map(lambda run: CancelParts(*run)),
     runs().map(lambda run: MissingParts(*run)),
+    runs().map(lambda run: WrongParts(*run)),
     st.builds(
         lambda run, size: ReceivePart(run[0], run[1], run[2], run[4], size),
         runs(),

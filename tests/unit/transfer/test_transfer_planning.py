@@ -29,7 +29,7 @@ from gittorrent.transfer.offers import MAX_UNBACKED, Offers
 from gittorrent.transfer.peer_manager import PeerManager, Sharing
 from gittorrent.transfer.planning import HELD_BYTES, Planned, Planner
 from gittorrent.trust.signature import split_signed
-from gittorrent.wire.messages import ALL, FetchLog, HaveBundle, Try
+from gittorrent.wire.messages import ALL, FetchLog, HaveBundle, Try, WrongParts
 from gittorrent.wire.reelname import ReelName
 from support.logs import MAIN, Writer, oid
 
@@ -164,7 +164,7 @@ class Fake:
     def cancel(self, first: int, last: int) -> None:
         raise AssertionError
 
-    def tell(self, message: HaveBundle | Try) -> None:
+    def tell(self, message: HaveBundle | Try | WrongParts) -> None:
         raise AssertionError
 
     def flowing(self) -> tuple[int, int] | None:

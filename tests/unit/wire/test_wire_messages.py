@@ -43,6 +43,7 @@ from gittorrent.wire.messages import (
     Try,
     Unknown,
     WantBundle,
+    WrongParts,
     parse_message,
 )
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
@@ -111,6 +112,7 @@ SPELLING: list[tuple[str, Message]] = [
         ReceivePart(REEL, MANIFEST, 16, 32, 1048576),
     ),
     (f"cancel bundle :{A} {M} parts 19-24/32", CancelParts(REEL, MANIFEST, 18, 23, 32)),
+    (f"wrong bundle :{A} {M} part 3/32", WrongParts(REEL, MANIFEST, 2, 2, 32)),
     (f"missing bundle :{A} {M} part 1/1", MissingParts(REEL, MANIFEST, 0, 0, 1)),
     (f"missing push {A}", MissingPush(PushId(A))),
     (f"missing log {A}", MissingLog(PushId(A))),

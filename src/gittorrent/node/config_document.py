@@ -9,6 +9,7 @@ Source: docs/commands.md, gittorrent init-node.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -95,11 +96,12 @@ def parse_config(text: str, name: str = "node.toml") -> NodeConfig:
         raise ConfigError([_not_toml(str(error), text, name)]) from error
     reading = Reading(name, lines_of(text))
     top = Table(reading, (), document)
+    seen: dict[str, int] = {}
     config = NodeConfig(
         listen=_listen(top.table("listen")),
         limits=_limits(top.table("limits")),
-        carry=_carry(top.table("carry")),
-        track=tuple(_tracks(top)),
+        carry=_carry(top.table("carry"), seen),
+        track=tuple(_tracks(top, seen)),
         discovery=_discovery(top.table("discovery")),
         push=_push(top.table("push")),
         disk=_disk(top.table("disk")),
@@ -118,7 +120,34 @@ def _not_toml(said: str, text: str, name: str) -> str:
     line = where.removeprefix("line ").partition(",")[0]
     if not line.isdigit():  # "at end of document"
         reason, line = reason or said, str(text.count("\n") + 1)
+    if key := _KEY_PARTS.search(reason):
+        reason = reason.replace(key[0], ".".join(_KEY_PART.findall(key[0])))
+    for pattern, words in _TOML_REASONS:
+        reason = pattern.sub(words, reason)
     return f"{name}:{line}: {reason[:1].lower()}{reason[1:]}"
+
+
+_KEY_PART = re.compile(r"'([^']*)'")
+_KEY_PARTS = re.compile(r"\('[^']*'(?:, '[^']*')*,?\)")
+
+_TOML_REASONS = [
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"^Cannot declare (.*) twice$", r"[\1] stands there twice; write all of it below one"),
+        (r"^Cannot overwrite a value$", "a key or a table of this name stands there already"),
+        (
+            r"^Cannot (?:mutate immutable|redefine) namespace (.*)$",
+            r"\1 stands there already, as something else",
+        ),
+        (r"^Invalid value$", "invalid value: a text is written in quotes"),
+        (
+            r"^Expected newline or end of document after a statement$",
+            "something follows the value; a text is written in quotes",
+        ),
+        (r"^Illegal character '\\n'$", "a text is not closed in its line"),
+    )
+]
+"""What `tomllib` says of its own inside, and what an operator is told."""
 
 
 def _listen(table: Table) -> ListenConfig:
@@ -166,8 +195,7 @@ def _rates_at(table: Table) -> RatesAt:
     )
 
 
-def _carry(table: Table) -> CarryConfig:
-    seen: dict[str, int] = {}
+def _carry(table: Table, seen: dict[str, int]) -> CarryConfig:
     repositories = tuple(_repositories(table, seen))
     collections = tuple(_collections(table, seen))
     return CarryConfig(
@@ -222,9 +250,8 @@ def _once(table: Table, seen: dict[str, int], source: Location, name: str | None
             table.complain(f"{key}: {what} stands in line {before} already", key)
 
 
-def _tracks(top: Table) -> Iterator[TrackConfig]:
-    """Read which servers are tracked; no name twice."""
-    seen: dict[str, int] = {}
+def _tracks(top: Table, seen: dict[str, int]) -> Iterator[TrackConfig]:
+    """Read which servers are tracked; no name twice, nor one of what is carried."""
     for each in top.tables("track"):
         url = each.require("url", upstream, "write that of a git server")
         name = each.take("name", repository_name)

@@ -248,7 +248,24 @@ def test_values_are_taken_in_all_their_forms() -> None:
             'node.toml:2: [log] level: "loud" is not known; write debug, info, warning or error',
         ),
         ("[log\n", "node.toml:1: expected ']' at the end of a table declaration"),
-        ("a = 1\na = 2\n", "node.toml:2: cannot overwrite a value"),
+        ("a = 1\na = 2\n", "node.toml:2: a key or a table of this name stands there already"),
+        (
+            "[push]\n[push]\n",
+            "node.toml:2: [push] stands there twice; write all of it below one",
+        ),
+        ("[a.b]\n[a.b]\n", "node.toml:2: [a.b] stands there twice; write all of it below one"),
+        ("a = {b = 1}\na.c = 1\n", "node.toml:2: a stands there already, as something else"),
+        (
+            "a = 0.0.0.0:1\n",
+            "node.toml:1: something follows the value; a text is written in quotes",
+        ),
+        ("a = yes\n", "node.toml:1: invalid value: a text is written in quotes"),
+        ('a = "x\n', "node.toml:1: a text is not closed in its line"),
+        (
+            '[[carry.repository]]\nurl = "git://h/a"\nname = "n"\n'
+            '[[track]]\nurl = "git://h/b"\nname = "n"\n',
+            "node.toml:6: [track] name: n stands in line 1 already",
+        ),
         ('[log]\n\nlevel = """', "node.toml:3: unterminated string"),
     ],
 )

@@ -2,9 +2,9 @@
 
 Pure. Tracks peers by swarm and id, until when each is listed and how often it renewed in time.
 Rules: a peer that renews before it expires is believed for longer each time; one that does not
-begins anew; one address may list only so many peers, and ask only so often. Answers choose peers
-by lot, those that have data first. A peer is listed where it asks from, whatever it says.
-Time and the lot come in as arguments.
+begins anew; one address, or what counts as one, may list only so many peers, and ask only so often.
+Answers choose peers by lot, those that have data first. A peer is listed where it asks from,
+whatever it says. Time and the lot come in as arguments.
 Source: docs/protocol/gtp01.md, Tracker.
 """
 
@@ -96,11 +96,15 @@ class TrackerTable(Struct):
 
     Args:
         draw: returns a random number below its argument.
+        group_of: returns what an address counts as: itself, or its network.
         known: swarms that are tracked; None for any that somebody announces.
+        max_sources: addresses whose requests are counted: those that asked last.
     """
 
     draw: Callable[[int], int]
+    group_of: Callable[[str], str]
     known: frozenset[bytes] | None = None
+    max_sources: int = MAX_SOURCES
     references: dict[bytes, tuple[bytes, ...]] = field(default_factory=dict)
     _swarms: dict[bytes, dict[bytes, ListedPeer]] = field(default_factory=dict)
     _listed: dict[str, int] = field(default_factory=dict)
@@ -112,13 +116,12 @@ class TrackerTable(Struct):
         Raises:
             TooManyRequestsError: the address asks too often.
         """
-        if len(self._sources) >= MAX_SOURCES:
-            self._sources = {
-                name: s
-                for name, s in self._sources.items()
-                if now - s.counted < BURST * REFILL_SECONDS
-            }
-        bucket = self._sources.setdefault(source, _Source(BURST, now))
+        group = self.group_of(source)
+        # The one that was counted last is the last one, and the first one goes.
+        known = self._sources.pop(group) if group in self._sources else None
+        bucket = self._sources[group] = known or _Source(BURST, now)
+        if len(self._sources) > self.max_sources:
+            del self._sources[next(iter(self._sources))]
         bucket.tokens = min(BURST, bucket.tokens + (now - bucket.counted) / REFILL_SECONDS)
         bucket.counted = now
         if bucket.tokens < 1:
@@ -211,7 +214,7 @@ class TrackerTable(Struct):
             raise TrackerError("this tracker is full")
         if len(self._swarms.get(repo_hash, {})) >= MAX_SWARM_PEERS:
             raise TrackerError("this swarm is full")
-        if self._listed.get(source, 0) >= MAX_LISTED_PER_ADDRESS:
+        if self._listed.get(self.group_of(source), 0) >= MAX_LISTED_PER_ADDRESS:
             raise TrackerError("too many peers from this address")
 
     def _answer(self, request: TrackerRequest, source: str, lifetime: int) -> TrackerAnswer:
@@ -246,16 +249,18 @@ class TrackerTable(Struct):
 
     def _insert(self, entry: ListedPeer) -> None:
         self._swarms.setdefault(entry.repo_hash, {})[entry.peer.peer_id] = entry
-        self._listed[entry.source] = self._listed.get(entry.source, 0) + 1
+        group = self.group_of(entry.source)
+        self._listed[group] = self._listed.get(group, 0) + 1
 
     def _remove(self, entry: ListedPeer) -> None:
         swarm = self._swarms[entry.repo_hash]
         del swarm[entry.peer.peer_id]
         if not swarm:
             del self._swarms[entry.repo_hash]
-        self._listed[entry.source] -= 1
-        if not self._listed[entry.source]:
-            del self._listed[entry.source]
+        group = self.group_of(entry.source)
+        self._listed[group] -= 1
+        if not self._listed[group]:
+            del self._listed[group]
 
 
 def _may_tell(entry: ListedPeer, asker_class: AddressClass) -> bool:

@@ -24,6 +24,7 @@ from gittorrent.gtp.tracker_messages import (
     parse_request,
 )
 from gittorrent.gtp.tracker_table import ListedPeer, TooManyRequestsError, TrackerTable
+from gittorrent.transfer.addresses import caller_group
 
 HASH = b"h" * 20
 
@@ -39,7 +40,7 @@ def request(number: int, **changes: object) -> TrackerRequest:
 
 def table() -> TrackerTable:
     numbers = itertools.count()
-    return TrackerTable(lambda below: next(numbers) % below)
+    return TrackerTable(lambda below: next(numbers) % below, caller_group)
 
 
 def test_lifetimes_grow_for_those_who_come_back_in_time() -> None:
@@ -126,8 +127,36 @@ def test_an_address_may_list_only_so_many_and_ask_only_so_often() -> None:
     swarm.admit(10.0, "192.0.2.1")
 
 
+def test_a_network_of_ipv6_counts_as_one_address() -> None:
+    swarm, limit = table(), tracker_table.MAX_LISTED_PER_ADDRESS
+    for number in range(limit):
+        swarm.announce(0, request(number), f"2001:db8::{number + 1:x}")
+    with pytest.raises(TrackerError, match="too many peers"):
+        swarm.announce(0, request(999), "2001:db8::ffff")
+    swarm.announce(0, request(999), "2001:db8:0:1::1")
+    swarm.announce(0, request(5, event=TrackerEvent.STOPPED), "2001:db8::6")
+    swarm.announce(0, request(1000), "2001:db8::ffff")
+    for number in range(tracker_table.BURST):
+        swarm.admit(0.0, f"2001:db8::{number:x}")
+    with pytest.raises(TooManyRequestsError):
+        swarm.admit(0.0, "2001:db8::ffff")
+
+
+def test_requests_of_so_many_addresses_are_counted() -> None:
+    """Of those that asked last, whoever else asks."""
+    swarm = TrackerTable(lambda _below: 0, caller_group, max_sources=3)
+    for _ in range(tracker_table.BURST):
+        for number in range(3):
+            swarm.admit(0.0, f"192.0.2.{number}")
+    swarm.admit(0.0, "198.51.100.1")
+    for number in (1, 2):
+        with pytest.raises(TooManyRequestsError):
+            swarm.admit(0.0, f"192.0.2.{number}")
+    swarm.admit(0.0, "192.0.2.0")
+
+
 def test_closed_trackers_refuse_other_repositories() -> None:
-    swarm = TrackerTable(lambda _below: 0, frozenset({b"x" * 20}))
+    swarm = TrackerTable(lambda _below: 0, caller_group, frozenset({b"x" * 20}))
     with pytest.raises(TrackerError, match="does not track"):
         swarm.announce(0, request(1), "192.0.2.1")
 

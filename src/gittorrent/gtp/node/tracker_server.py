@@ -79,7 +79,7 @@ class TrackerServer:
         self._clock = clock
         self._behind_proxy = behind_proxy
         known = frozenset(info.repo_hash for info in metainfos) or None
-        self.table = TrackerTable(secrets.randbelow, known)
+        self.table = TrackerTable(secrets.randbelow, caller_group, known)
         for info in metainfos:
             self.table.references[info.repo_hash] = newest_bodies(info)
         for entry in store.load(clock()):
@@ -143,7 +143,7 @@ class TrackerServer:
         now = self._clock()
         try:
             source = self._source(request)
-            self.table.admit(now, caller_group(source))
+            self.table.admit(now, source)
             wanted = parse_request(request.rel_url.raw_query_string)
             answer, entry = self.table.announce(now, wanted, source)
         except TooManyRequestsError as error:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import urllib.request
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 
+from gittorrent.ids import ManifestId
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.index_maker import manifest_of_index
 from gittorrent.repository.verify import Verifier
 from gittorrent.signing.keys import Signer
-from support import bulk, gitcmd, nodes
+from gittorrent.transfer.repository_content import RepositoryContent
+from gittorrent.wire.messages import HaveBundle
+from gittorrent.wire.reelname import ReelName
+from support import bulk, gitcmd, hostile, nodes
 from support.indexes import swap_offsets
 from support.programs import Person, somebody
 
@@ -80,6 +86,37 @@ def test_a_mirror_does_not_pass_on_another_one(
     assert "signed another index" in done.err
     mirror = Carried(keeper.node / "repositories" / "project.git", origin.object_format)
     assert mirror.indexes.all() == []
+
+
+class MakesIndexesUp(RepositoryContent):
+    """Offers indexes of its packs by the hundred, and has none of them."""
+
+    asked: ClassVar[list[ManifestId]] = []
+
+    def offers(self, reel: ReelName) -> list[HaveBundle]:
+        true = list(super().offers(reel))
+        (index,) = (offer for offer in true if offer.shape.manifest is not None)
+        false = [replace(index, manifest=ManifestId(f"{n:064x}")) for n in range(300)]
+        return [*true, *false]
+
+    def manifest(self, manifest: ManifestId) -> bytes | None:
+        if manifest.startswith("0" * 60):
+            self.asked.append(manifest)
+            return b"not a manifest"
+        of = self.carried.indexes.get(manifest)
+        return None if of is not None else super().manifest(manifest)
+
+
+def test_a_mirror_asks_for_few_of_the_indexes_that_are_made_up(
+    origin: Carried, tmp_path: Path
+) -> None:
+    keeper = somebody(tmp_path / "keeper")
+    with hostile.lying(origin, nodes.make_home(tmp_path / "h"), MakesIndexesUp) as served:
+        url = f"gittorrent://{served.git.removeprefix('git://')}/project.git"
+        keeper.gittorrent("mirror", url, "--once").ok()
+    mirror = Carried(keeper.node / "repositories" / "project.git", origin.object_format)
+    assert mirror.indexes.all() == []
+    assert len(MakesIndexesUp.asked) < 10
 
 
 def sign_index(origin: Carried, key: Signer, false: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import LocalError, TrustError
 from gittorrent.git.proved_tags import proved_tags
 from gittorrent.ids import PushId
+from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer
 from gittorrent.shapes import WHOLE, Shape
 from gittorrent.sizes import show_bytes
@@ -28,7 +29,7 @@ from gittorrent.transfer.planning import Planner
 from gittorrent.transfer.reaching import Source, learned
 from gittorrent.transfer.reel_fetcher import ReelFetcher
 from gittorrent.transfer.working import stoppable
-from gittorrent.wire.limits import MAX_MANIFEST_BYTES, MAX_TAG_BYTES, MAX_TAGS_BYTES
+from gittorrent.wire.limits import MAX_TAG_BYTES, MAX_TAGS_BYTES
 from gittorrent.wire.mirrorlist import MirrorState
 from gittorrent.wire.reelname import ReelName
 
@@ -349,7 +350,8 @@ class Acquisition:
             TrustError: it does not hold.
             NotThereError, MirrorLostError: the mirror does not have it, or stopped answering.
         """
-        data = await self._mirrors[0].fetch_manifest(offer.manifest, MAX_MANIFEST_BYTES)
+        most = longest_file(offer.pack_size)
+        data = await self._mirrors[0].fetch_manifest(offer.manifest, most)
         return self._accept(log, data, offer)
 
     def _accept(self, log: VerifiedLog, data: bytes, offer: ReelOffer) -> SignedManifest:

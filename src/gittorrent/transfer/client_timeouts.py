@@ -37,6 +37,7 @@ class ClientTimeouts(Struct, frozen=True):
         second: until one more of those who offer a manifest is asked for it.
         rivals: for better ways to be proved once one is.
         strangers: for ways to be proved by others than the first mirror, while none is.
+        unhurried: for all manifests of one look that nobody waits for.
         nothing: without parts, or with a trickle of them, after which a download is given up; see
             `impatient`.
     """
@@ -53,6 +54,7 @@ class ClientTimeouts(Struct, frozen=True):
     second: float = 2.0
     rivals: float = 3.0
     strangers: float = 25.0
+    unhurried: float = 300.0
     nothing: float = 600.0
 
     def impatient(self, rate: int | None) -> ClientTimeouts:

@@ -8,11 +8,15 @@ Source: docs/protocol/reels.md, "Signed indexes".
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from gittorrent.errors import GitTorrentError, LocalError, UnreachableError
+from gittorrent.errors import TrustError, UnreachableError
 from gittorrent.reel.shape_timing import LEAST_BYTES
 from gittorrent.repository.index_maker import manifest_of_index
+from gittorrent.transfer.manifests import FalseOfferError
+from gittorrent.transfer.mirror import NotThereError
+from gittorrent.transfer.offered_indexes import indexes_among
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
@@ -56,26 +60,27 @@ class IndexManifests:
             LocalError: this machine let it down.
         """
         try:
-            await self._follow(is_changed=is_changed)
-        except UnreachableError as error:
-            self._context.reporter.detail(f"no signed index: {error}")
+            async with asyncio.timeout(self._context.client_timeouts.unhurried):
+                await self._follow(is_changed=is_changed)
+        except (UnreachableError, TimeoutError) as error:
+            why = str(error) or "their manifests take too long to come"
+            self._context.reporter.detail(f"no signed index: {why}")
 
     async def _follow(self, *, is_changed: bool) -> None:
         lacking = {reel.id: reel for reel in await stoppable(self._lacking, is_changed)}
         if not lacking:
             return
-        for offer in await self._acquisition.index_offers(self._log):
-            reel = lacking.get(offer.shape.manifest) if offer.shape.manifest else None
-            if reel is None:
-                continue
-            try:
-                signed = await self._acquisition.manifest(self._log, offer)
-            except LocalError:
-                raise
-            except GitTorrentError as error:
-                self._context.reporter.detail(f"index {offer.manifest} is left out: {error}")
-                continue
-            await stoppable(self._take, signed, reel)
+        offers = await self._acquisition.index_offers(self._log)
+        for reel in lacking.values():
+            for offer in indexes_among(offers, reel.manifest):
+                try:
+                    signed = await self._acquisition.manifest(self._log, offer)
+                except FalseOfferError as error:
+                    raise UnreachableError(f"index {offer.manifest}: {error}") from error
+                except (TrustError, NotThereError) as error:
+                    self._context.reporter.detail(f"index {offer.manifest} is left out: {error}")
+                    continue
+                await stoppable(self._take, signed, reel)
 
     def _lacking(self, is_changed: bool) -> list[StoredReel]:
         now = self._context.clock()

@@ -15,6 +15,8 @@ from gittorrent.reel.path import ReelOffer
 from gittorrent.shapes import index_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gittorrent.reel.manifest import Manifest
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.wire.messages import HaveBundle
@@ -51,15 +53,25 @@ class OfferedIndexes:
         Args:
             manifest: of the pack.
         """
-        ends, shape = (manifest.start, manifest.end), index_of(manifest.id)
         found = []
         for mirror in sorted(self._offers, key=lambda mirror: mirror is not self._first):
-            own = [
-                index
-                for index in self._offers[mirror]
-                if index.shape == shape
-                and (index.start, index.end) == ends
-                and is_index_size(index.pack_size, manifest.objects, manifest.object_format)
-            ]
-            found += [(mirror, index) for index in own[:MAX_RIVALS]]
+            found += [(mirror, index) for index in indexes_among(self._offers[mirror], manifest)]
         return found
+
+
+def indexes_among(offers: Iterable[ReelOffer], manifest: Manifest) -> list[ReelOffer]:
+    """Return the indexes that a pack may have, out of what one mirror offers.
+
+    Args:
+        offers: made by it.
+        manifest: of the pack.
+    """
+    ends, shape = (manifest.start, manifest.end), index_of(manifest.id)
+    found = [
+        index
+        for index in offers
+        if index.shape == shape
+        and (index.start, index.end) == ends
+        and is_index_size(index.pack_size, manifest.objects, manifest.object_format)
+    ]
+    return found[:MAX_RIVALS]

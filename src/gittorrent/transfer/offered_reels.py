@@ -7,6 +7,7 @@ Source: docs/protocol/mirrorsync.md, "Shapes".
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import NoRoomError, TrustError, UnreachableError
@@ -51,7 +52,11 @@ class OfferedReels:
             NoRoomError: there is no room for them.
         """
         log = self._log
-        manifests = [await self._acquisition.manifest(log, offer) for offer in offers]
+        try:
+            async with asyncio.timeout(self._context.client_timeouts.unhurried):
+                manifests = [await self._acquisition.manifest(log, offer) for offer in offers]
+        except TimeoutError as error:
+            raise UnreachableError("manifests of reels take too long to come") from error
         if not manifests:
             return []
         jobs = await stoppable(jobs_of, log, manifests)

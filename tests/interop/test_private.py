@@ -29,7 +29,7 @@ from gittorrent.trust.sshkey import parse_key_line
 from gittorrent.wire import pktline
 from support import gitcmd, nodes, publishing
 from support.nodes import LOOPBACK, Served, call, request
-from support.programs import BIN, GITS, PATIENCE, Person, serve, somebody, wait_until
+from support.programs import BIN, GITS, PATIENCE, Done, Person, serve, somebody, wait_until
 from support.sshd import Account, account
 from support.websockets import request as websocket_request
 
@@ -161,6 +161,9 @@ def test_whoever_hears_that_it_turned_private_asks_for_it_in_the_clear_no_more(
             nodes.change_policy(carried, owner_key, private=True)
             wait_until(lambda: is_private(database, carried.info.repository_id), "it is noted")
             assert readers_here(copy.layout, carried.info.repository_id)
+            asked = operator.gittorrent("doctor", "--online", "--json")
+            assert [each["verdict"] for each in about(asked, "online")] == ["ok"]
+            assert not about(asked, "reach")
             nodes.change_policy(carried, owner_key, private=False)
             refused = operator.gittorrent("mirror", "--once", url).failed(2, "in the clear")
             # The hint can be followed as it stands.
@@ -169,6 +172,11 @@ def test_whoever_hears_that_it_turned_private_asks_for_it_in_the_clear_no_more(
             again = partial(operator.gittorrent, "mirror", "--once", url)
             wait_until(lambda: again().status == 0, "it is public again")
             assert readers_here(copy.layout, carried.info.repository_id) is None
+
+
+def about(done: Done, subject: str) -> list[dict[str, str]]:
+    """Return what doctor found of one subject."""
+    return [each for each in json.loads(done.out)["findings"] if each["subject"] == subject]
 
 
 def talks(operator: Person) -> bool:

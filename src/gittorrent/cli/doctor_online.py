@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -21,12 +22,15 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.interruptions import run
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.carried import MIRROR
+from gittorrent.repository.layout import Layout
+from gittorrent.repository.readers_file import is_private_here
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.store.processes import NodeProcess
 from gittorrent.store.snapshot import look_at_snapshots
 from gittorrent.transfer.addresses import is_wildcard
 from gittorrent.transfer.location import parse_location
 from gittorrent.transfer.opening import ask_list, ask_time, send_notice
+from gittorrent.transfer.reaching import is_confidential, named
 from gittorrent.wire.fields import RemoteRefusal
 from gittorrent.wire.notify import Notify
 from gittorrent.wire.urls import UrlError, parse_learned_url
@@ -66,22 +70,32 @@ def look_online(home: Home) -> list[Finding]:
     nodes = [each for each in look_at_snapshots(home.run) if isinstance(each, NodeProcess)]
     sources = _sources(rows, nodes)
     if not sources:
-        text = "nothing is mirrored here, so there is nobody to ask"
+        text = "nothing is mirrored here that others may be asked for, so there is nobody to ask"
         return [well("online", text)]
     return list(run(_ask_all(sources)))
 
 
 def _sources(rows: list[CarriedRow], nodes: list[NodeProcess]) -> list[_Source]:
-    """Return servers to ask, each once."""
+    """Return servers to ask, each once, for something public where there is such.
+
+    Nobody is asked for what is private in the clear, nor to call a node for it.
+    """
     found: dict[tuple[str, int | None], _Source] = {}
-    for row in rows:
+    for row in sorted(rows, key=_is_private):
         if row.role != MIRROR or not row.source:
             continue
         with contextlib.suppress(GitTorrentError):  # an id alone names no server
             endpoint = parse_location(row.source).require_endpoint()
             key = (endpoint.host, endpoint.port)
-            found.setdefault(key, _Source(endpoint, _own_url(row, nodes)))
+            if not _is_private(row):
+                found.setdefault(key, _Source(endpoint, _own_url(row, nodes)))
+            elif is_confidential(named(endpoint)):
+                found.setdefault(key, _Source(endpoint, None))
     return list(found.values())[:MAX_ASKED]
+
+
+def _is_private(row: CarriedRow) -> bool:
+    return is_private_here(Layout(Path(row.path)), row.repository_id)
 
 
 def _own_url(row: CarriedRow, nodes: list[NodeProcess]) -> str | None:

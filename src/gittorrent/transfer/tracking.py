@@ -239,7 +239,7 @@ class Tracking:
         if not selected:
             raise UpstreamError(
                 f"{upstream.url} has no branch and no tag to track",
-                hint="what is pushed there first is found at the next look",
+                hint="push to it first, and 'gittorrent track' it again",
             )
         carried = await stoppable(self._repository, found)
         signer = recorded_signer(self._track.key, read_config(carried.layout.git_dir))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from gittorrent.store.database import Database
+from support.copying import copy_tree
 from support.programs import NO_AUTHORITIES
 from support.repositories import Made, make
 
@@ -79,12 +80,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
 @pytest.fixture
 def copied(made: Callable[[str], Made], tmp_path: Path) -> Callable[[str], Made]:
     """Return a copy of a generated repository that the test may change."""
-    import shutil
 
     def get(recipe: str) -> Made:
         original = made(recipe)
         target = tmp_path / f"{recipe}-copy.git"
-        shutil.copytree(original.git_dir, target)
+        copy_tree(original.git_dir, target)
         return Made(target, original.object_format, original.states)
 
     return get

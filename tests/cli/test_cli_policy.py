@@ -22,6 +22,7 @@ from gittorrent.repository.signed_entries import add_entry
 from gittorrent.signing.keys import resolve_signer
 from gittorrent.store.database import CarriedRow, Database
 from support import bulk, gitcmd
+from support.copying import copy_tree
 from support.disks import small_disk
 from support.gpg import gpg_people
 from support.programs import Person, serve, somebody, wait_until
@@ -81,7 +82,7 @@ def machine(tmp_path: Path, name: str, project: Path) -> tuple[Person, Path]:
     """Return somebody else, who mirrors the repository as it is now."""
     other = somebody(tmp_path / name)
     copy = tmp_path / name / "project.git"
-    shutil.copytree(project, copy)
+    copy_tree(project, copy)
     other.git("-C", copy, "config", "--unset", "gittorrent.signingKey")
     return other, copy
 
@@ -486,7 +487,7 @@ def test_a_keeper_that_signed_twice_is_replaced_at_the_right_checkpoint(
     project, copy = tmp_path / "project.git", tmp_path / "copy.git"
     grow(builder(project), 2)
     publish(project, name="project")
-    shutil.copytree(project, copy)
+    copy_tree(project, copy)
     for place, text in ((project, "one"), (copy, "other")):
         now = gitcmd.text(place, "rev-parse", "main")
         new = gitcmd.text(place, "commit-tree", f"{now}^{{tree}}", "-p", now, "-m", text)

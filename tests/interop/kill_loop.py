@@ -21,6 +21,7 @@ from gittorrent.node.options import Options
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support import bulk, gitcmd, nodes
+from support.copying import copy_tree
 from support.kill_scenarios import SCENARIOS, Stage
 
 KILLS = 6
@@ -47,7 +48,7 @@ def _loop(given: argparse.Namespace, seed: int, root: Path) -> int:
     source = _source(given.repository, root / "source.git")
     (root / "key").mkdir()
     signer = nodes.signer(root / "key")
-    shutil.copytree(source, root / "origin.git")
+    copy_tree(source, root / "origin.git")
     origin = nodes.publish(root / "origin.git", signer, "project")
     names = given.only or sorted(SCENARIOS)
     options = Options(git=(("127.0.0.1", 0),), up_limit=given.rate, announce=False)
@@ -63,7 +64,7 @@ def _loop(given: argparse.Namespace, seed: int, root: Path) -> int:
             failed = _play(name, stage, kills, f"seed {seed} turn {turn}")
             failures += failed
             if failed and given.keep:
-                shutil.copytree(place, given.keep / place.name, symlinks=True)
+                copy_tree(place, given.keep / place.name, symlinks=True)
             shutil.rmtree(place, ignore_errors=True)
             turn += 1
     print(f"seed {seed}: {kills.total()} kills in {turn} turns, {failures} failures: {dict(kills)}")

@@ -16,6 +16,7 @@ import pytest
 from gittorrent.ids import SHA1
 from gittorrent.repository.carried import Carried
 from support import bulk, gitcmd
+from support.copying import copy_tree
 from support.programs import Person, serve, somebody, wait_until
 from support.running_servers import running
 
@@ -147,7 +148,7 @@ def test_a_mirror_on_this_machine_and_who_follows_it(
     helper, other = people("helper"), people("other")
     bare = mirror(owner, helper)
     copied = other.root / "copied.git"
-    shutil.copytree(bare, copied, symlinks=True)
+    copy_tree(bare, copied, symlinks=True)
     with serve(owner) as daemon:
         words = ["mirror", daemon.url(), "--interval", "1"]
         following = helper.start("gittorrent", *words)
@@ -317,7 +318,7 @@ def test_an_old_backup_is_not_published_by_accident(
     owner: Person, key: Path, people: Callable[[str], Person]
 ) -> None:
     origin, backup = owner.root / "project.git", owner.root / "backup.git"
-    shutil.copytree(origin, backup, symlinks=True)
+    copy_tree(origin, backup, symlinks=True)
     gitcmd.git(origin, "branch", "newer", "main")
     newest = publish(owner, origin)["push_id"]
     helper = people("helper")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from gittorrent.trust.policy import Rule
 from gittorrent.trust.refpattern import RefPattern
 from gittorrent.trust.sshkey import parse_key_line
 from support import nodes
+from support.copying import copy_tree
 from support.programs import BIN, Person, somebody
 from support.sshd import running_sshd
 
@@ -68,7 +68,7 @@ def test_what_is_printed(
     tmp_path: Path, owner_key: Signer, operator: Person, project: Carried
 ) -> None:
     make_ssh_key(tmp_path / "other", "other@example.org")
-    shutil.copytree(project.layout.git_dir, tmp_path / "copy.git")
+    copy_tree(project.layout.git_dir, tmp_path / "copy.git")
     copy = Carried(tmp_path / "copy.git", project.object_format)
     carry(operator, copy)
     other = tmp_path / "other.pub"

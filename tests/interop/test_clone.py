@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from gittorrent.event_log import fields_of
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
+from support.copying import copy_tree
 from support.nodes import Served
 from support.programs import GITS, Person, somebody
 from support.repositories import make, noise
@@ -270,7 +270,7 @@ class Life:
 @pytest.fixture
 def life(tmp_path: Path, owner_key: Signer, large: Carried, person: Person) -> Iterator[Life]:
     git_dir = tmp_path / "r.git"
-    shutil.copytree(large.layout.git_dir, git_dir)
+    copy_tree(large.layout.git_dir, git_dir)
     carried = Carried(git_dir, large.object_format)
     with nodes.serving(carried, home=nodes.make_home(tmp_path / "h")) as served:
         person.git("clone", "--no-checkout", url_of(served), "c").ok()

@@ -16,6 +16,7 @@ from gittorrent.node.options import Options
 from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.store.database import CarriedRow, Database
 from support import bulk, gitcmd, killing, nodes
+from support.copying import copy_tree
 from support.disks import small_disk
 from support.nodes import Served
 from support.programs import Person, serve, somebody, wait_until
@@ -127,7 +128,7 @@ def test_publishing(tmp_path: Path, person: Person, size: str) -> None:
     gitcmd.git(made, "repack", "-adq")
     with small_disk(tmp_path / "disk", size) as disk:
         repository = disk.path / "project.git"
-        shutil.copytree(made, repository)
+        copy_tree(made, repository)
         words: list[str | Path] = ["gittorrent", "publish", repository, "--new-key", "--wait"]
         done = person.run(*words).failed(FULL)
         assert says_full(done.err), done.err

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -24,6 +23,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.repository.logstore import identify
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
+from support.copying import copy_tree
 from support.disks import small_disk
 from support.nodes import Served
 from support.ports import free_port
@@ -249,7 +249,7 @@ def test_changed_identity_and_forget(
 
 
 def damaged(project: Carried, target: Path) -> Carried:
-    shutil.copytree(project.layout.git_dir, target)
+    copy_tree(project.layout.git_dir, target)
     return Carried(target, project.object_format)
 
 

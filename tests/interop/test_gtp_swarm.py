@@ -17,6 +17,7 @@ from gittorrent.gtp.profile import Profile
 from gittorrent.signing.gpg import OpenPgpSigner
 from gittorrent.wire.urls import AddressClass
 from support import gitcmd, gtp
+from support.copying import copy_tree
 from support.gtp import PERL_2008, RFC, Running, finished, leech, seed, until, without_references
 from support.repositories import Made
 
@@ -153,7 +154,7 @@ def test_five_daemons_and_a_tracker_while_a_seed_leaves(
         tracker = TrackerServer(store)
         await tracker.start([("127.0.0.1", 0)])
         info = gtp.metainfo_for(source, RFC, signer, trackers=tuple(tracker.addresses))
-        shutil.copytree(source, second)
+        copy_tree(source, second)
         givers = [await seed(info, source), await seed(info, second)]
         places = [giver.address for giver in givers]
         learned = without_references(info)

@@ -6,7 +6,6 @@ import contextlib
 import random
 import re
 import select
-import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -17,6 +16,7 @@ import pytest
 from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from support import nodes
+from support.copying import copy_tree
 from support.nodes import Served
 from support.programs import GITS, Person, Running, somebody, wait_until
 
@@ -42,7 +42,7 @@ def test_signals_in_a_row(
     place = node.git.removeprefix("git://")
     url = f"gittorrent://{large.info.repository_id}@{place}/project.git"
     copy = tmp_path / "copy.git"
-    shutil.copytree(large.layout.git_dir, copy)
+    copy_tree(large.layout.git_dir, copy)
     words: dict[str, list[str | Path]] = {
         "mirror": ["mirror", url],
         "seed": ["seed", copy, url, "--port", "0"],
@@ -110,7 +110,7 @@ def test_an_interrupted_mirror_or_seed_says_what_stays(
     place = node.git.removeprefix("git://")
     url = f"gittorrent://{large.info.repository_id}@{place}/project.git"
     copy = tmp_path / "copy.git"
-    shutil.copytree(large.layout.git_dir, copy)
+    copy_tree(large.layout.git_dir, copy)
     bare = person.node / "repositories" / "project.git"
     for words, says in (
         (["mirror", url], f"{bare} stays as it is, and 'gittorrent serve' serves it"),

@@ -25,6 +25,7 @@ from gittorrent.store.home import Home
 from gittorrent.wire.messages import FetchPush, HavePush
 from support import gitcmd, nodes
 from support.attackers import Wire
+from support.copying import copy_tree
 from support.live_mirrors import MAIN, Mirrors
 from support.nodes import AUTHOR
 from support.ports import free_port
@@ -396,7 +397,7 @@ def test_a_keeper_that_signed_live_is_not_published_from_an_old_copy(
     key = nodes.signer(tmp_path)
     git_dir = nodes.make_repository(tmp_path / "project.git")
     origin = nodes.publish(git_dir, key, "project")
-    shutil.copytree(git_dir, tmp_path / "backup.git")
+    copy_tree(git_dir, tmp_path / "backup.git")
     origin.remember_keeper(key.spec)
     before = origin.log().head
     database = stack.enter_context(contextlib.closing(Database(home.database)))
@@ -411,7 +412,7 @@ def test_a_keeper_that_signed_live_is_not_published_from_an_old_copy(
         )
     assert head != before
     shutil.rmtree(git_dir)
-    shutil.copytree(tmp_path / "backup.git", git_dir)
+    copy_tree(tmp_path / "backup.git", git_dir)
     person = somebody(tmp_path / "person", variables={"GITTORRENT_HOME": str(home.root)})
     nodes.add_commit(git_dir, "refs/heads/main", "late", b"late\n")
     person.gittorrent("publish", git_dir).failed(2, f"lacks checkpoint {head}", "adopt")

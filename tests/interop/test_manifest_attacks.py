@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.server
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, killing, nodes
+from support.copying import copy_tree
 from support.nodes import Served, list_mirrors
 from support.programs import Person
 from support.running_servers import running
@@ -30,7 +30,7 @@ def url_of(served: Served) -> str:
 
 
 def copied(carried: Carried, target: Path) -> Carried:
-    shutil.copytree(carried.layout.git_dir, target)
+    copy_tree(carried.layout.git_dir, target)
     return Carried(target, carried.object_format)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from gittorrent.repository.logstore import identify
 from gittorrent.trust.signature import verify
 from gittorrent.wire.messages import FreshLine
 from support import gitcmd, nodes
+from support.copying import copy_tree
 from support.nodes import Served
 from support.programs import Person
 from support.publishing import builder, carried, grow, publish, push_elsewhere
@@ -42,7 +42,7 @@ def project(tmp_path: Path) -> Path:
 
 def copy_of(project: Path, name: str) -> Path:
     path = project.parents[1] / name / "project.git"
-    shutil.copytree(project, path)
+    copy_tree(project, path)
     return path
 
 

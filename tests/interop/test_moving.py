@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support import bulk, gitcmd, nodes
+from support.copying import copy_tree
 from support.programs import Daemon, Person, serve, somebody, wait_until
 
 
@@ -107,7 +108,7 @@ def test_an_origin_moved_elsewhere_is_served_when_it_is_named(
 def test_a_copy_is_not_a_move(owner: Person, origin: Path, tmp_path: Path) -> None:
     publish(owner, origin)
     for name in ("one.git", "two.git"):
-        shutil.copytree(origin, tmp_path / name)
+        copy_tree(origin, tmp_path / name)
     shutil.rmtree(origin)
     owner.gittorrent("log", "project").failed(2, "is missing")
     shutil.rmtree(tmp_path / "two.git")

@@ -21,6 +21,7 @@ from gittorrent.trust.policy import Rule
 from gittorrent.trust.refpattern import RefPattern
 from gittorrent.trust.sshkey import parse_key_line
 from support import depots, gitcmd
+from support.copying import copy_tree
 from support.publishing import builder, grow, publish
 
 REFS = (b"refs/heads/main", b"refs/heads/topic")
@@ -87,7 +88,7 @@ def steps(
     while True:
         step += every
         target = root / f"step{step}" / "project.git"
-        shutil.copytree(scene.depot, target, symlinks=True)
+        copy_tree(scene.depot, target, symlinks=True)
         status, said = scene.push(target, step, died_with)
         yield step, target, status, said
         if status == 0:
@@ -134,7 +135,7 @@ def test_killed_at_every_step(scene: Scene, tmp_path: Path, died_with: str, ever
 def test_the_push_itself(scene: Scene, tmp_path: Path) -> None:
     """What the other test repeats works at all."""
     target = tmp_path / "project.git"
-    shutil.copytree(scene.depot, target, symlinks=True)
+    copy_tree(scene.depot, target, symlinks=True)
     status, said = scene.push(target)
     assert status == 0, said
     assert check(scene, target, said)

@@ -21,6 +21,7 @@ from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, gitcmd, nodes
+from support.copying import copy_tree
 from support.nodes import Served
 from support.programs import Person, Running, processes, wait_until
 from support.repositories import noise
@@ -141,7 +142,7 @@ def test_killed_fetch_goes_on(
     """Six new megabytes come by a second reel; the fetch of it is killed three times over."""
     draw = random.Random(seed)
     git_dir = tmp_path / "r.git"
-    shutil.copytree(large.layout.git_dir, git_dir)
+    copy_tree(large.layout.git_dir, git_dir)
     carried = Carried(git_dir, large.object_format)
     with nodes.serving(carried, home=nodes.make_home(tmp_path / "h1")) as fast:
         person.git("clone", "--no-checkout", url_of(fast, carried), "c").ok()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database
 from support import gitcmd, nodes
+from support.copying import copy_tree
 from support.nodes import Served
 from support.programs import GITS, Done, Person, somebody
 
@@ -178,7 +178,7 @@ def test_a_branch_that_is_gone_breaks_no_rules(
 ) -> None:
     """Reels have it, and a fetch brings what the refs need."""
     git_dir = tmp_path / "healed" / "project.git"
-    shutil.copytree(odd.layout.git_dir, git_dir)
+    copy_tree(odd.layout.git_dir, git_dir)
     gitcmd.git(git_dir, "update-ref", "refs/heads/main", "refs/heads/main~1")
     nodes.add_commit(git_dir, "refs/heads/main", "file", b"better\n")
     healed = nodes.publish(git_dir, owner_key, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,8 @@ import packing
 import pytest
 from judging import empty_repository, git, open_native
 from packing import OFS_DELTA, REF_DELTA, Entry
+
+from support.copying import copy_tree
 
 ReadObject = Callable[[str], tuple[str, bytes] | None]
 
@@ -71,7 +72,7 @@ def test_completed_as_by_git(
         assert pack.read_bytes() == data
         assert completed.stat().st_mode & 0o777 == 0o444
     judge = tmp_path / "judge.git"
-    shutil.copytree(receiver, judge)
+    copy_tree(receiver, judge)
     stdout = git("index-pack", "--strict", "--fix-thin", "--stdin", repository=judge, stdin=data)
     assert summary.checksum == stdout.decode().split()[1]
     made = judge / "objects" / "pack" / f"pack-{summary.checksum}.pack"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from support.copying import copy_tree
 from support.publishing import carried, outcome, publish
 
 WRITING = {"update-ref", "hash-object", "config", "pack-refs", "index-pack", "unpack-objects"}
@@ -28,7 +29,7 @@ def main() -> None:
     step = 0
     while True:
         copy = work / f"step{step}.git"
-        shutil.copytree(base, copy)
+        copy_tree(base, copy)
         pid = os.fork()
         if pid == 0:
             _die_at(step)

@@ -23,6 +23,7 @@ from gittorrent.push.depot.request import PushRequest
 from gittorrent.repository.carried import MIRROR, ORIGIN, open_carried
 from gittorrent.repository.depot import RepositoryDepot
 from gittorrent.repository.origin_refs import follow_in_origin
+from support.copying import copy_tree
 from support.depot_client import ALICE, MAIN, Client, send
 from support.gitcmd import git
 from support.nodes import copy_as_mirror
@@ -49,7 +50,7 @@ def main() -> None:
     step = 0
     while True:
         copy = work / f"step{step}" / "project.git"
-        shutil.copytree(base, copy, symlinks=True)
+        copy_tree(base, copy, symlinks=True)
         died, acknowledged = _push(copy, request, pack, step)
         seen = _examine(copy, request, pack, new)
         print(json.dumps({"step": step, "died": died, "acknowledged": acknowledged, **seen}))

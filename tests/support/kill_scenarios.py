@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from gittorrent.repository.carried import Carried
 from support import gitcmd, killing
+from support.copying import copy_tree
 from support.killing import Mortal
 from support.nodes import Served
 from support.ports import free_port
@@ -57,7 +57,7 @@ class Stage:
 
     def older(self, target: Path) -> Path:
         """Copy the source with its branch ``main`` some commits back."""
-        shutil.copytree(self.source, target)
+        copy_tree(self.source, target)
         history = gitcmd.text(target, "rev-list", "--first-parent", "refs/heads/main").split()
         gitcmd.git(target, "update-ref", "refs/heads/main", history[len(history) // 3])
         return target
@@ -161,7 +161,7 @@ def tidy(stage: Stage) -> Iterator[str]:
     mortal = stage.mortal("owner")
     person = mortal.person
     repository = person.root / "project.git"
-    shutil.copytree(stage.origin.layout.git_dir, repository)
+    copy_tree(stage.origin.layout.git_dir, repository)
     words: list[str | Path] = ["gittorrent", "tidy", repository]
     mortal.rehearsed("tidy", *words)
     for number in range(stage.kills):

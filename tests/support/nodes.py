@@ -38,6 +38,7 @@ from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.wire import pktline
 from gittorrent.wire.mirrorlist import MirrorState
 from support import gitcmd
+from support.copying import copy_tree
 from support.objects import commit_file
 from support.programs import PATIENCE
 from support.repositories import noise
@@ -153,7 +154,7 @@ def shows_on_main(carried: Carried, value: Oid) -> bool:
 def copy_as_mirror(carried: Carried, target: Path, source: str) -> Carried:
     """Return a copy of a carried repository that says it mirrors ``source`` and has no key."""
     # What is being written is nobody's yet, and may be gone before it is copied.
-    shutil.copytree(carried.layout.git_dir, target, ignore=shutil.ignore_patterns(".*.new"))
+    copy_tree(carried.layout.git_dir, target, ignore=shutil.ignore_patterns(".*.new"))
     copy = Carried(target, carried.object_format)
     if copy.keeper_key is not None:  # two that keep one repository sign beside each other
         gitcmd.git(target, "config", "--local", "--unset-all", KEEPER_KEY)

@@ -22,6 +22,7 @@ from gittorrent.store.database import CarriedRow, Database
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.readers import encode_readers
 from support import gitcmd, nodes
+from support.copying import copy_tree
 
 
 class Clock:
@@ -67,7 +68,7 @@ def test_the_same_repository_twice_is_once(carried: Carried) -> None:
 def test_directories_are_searched_to_a_depth(carried: Carried, tmp_path: Path) -> None:
     deep, deeper = tmp_path / "root/a/b/c.git", tmp_path / "root/a/b/x/d.git"
     for target in (deep, deeper):
-        shutil.copytree(carried.layout.git_dir, target)
+        copy_tree(carried.layout.git_dir, target)
     gitcmd.init(tmp_path / "root" / "plain.git")
     (tmp_path / "root" / "loop").symlink_to(tmp_path / "root")
     (served,) = catalogue_of_paths([tmp_path / "root"])
@@ -77,7 +78,7 @@ def test_directories_are_searched_to_a_depth(carried: Carried, tmp_path: Path) -
 def test_clones_that_seed_are_served_by_name_only(carried: Carried, tmp_path: Path) -> None:
     for name in ("one.git", "two.git", "mirror.git"):
         place = tmp_path / "root" / name
-        shutil.copytree(carried.layout.git_dir, place)
+        copy_tree(carried.layout.git_dir, place)
         copy = Carried(place, carried.object_format)
         copy.set_info(replace(copy.info, role=MIRROR if name == "mirror.git" else CLONE))
     (served,) = catalogue_of_paths([tmp_path / "root"])
@@ -100,7 +101,7 @@ def test_a_directory_inside_a_repository_is_not_that_repository(
     carried: Carried, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy.git"
-    shutil.copytree(carried.layout.git_dir, copy)
+    copy_tree(carried.layout.git_dir, copy)
     with pytest.raises(NotCarriedError):
         catalogue_of_paths([copy / "refs"])
 
@@ -178,7 +179,7 @@ def test_whoever_asks_while_another_looks_sees_what_that_finds(
 
 
 def copy_of(carried: Carried, target: Path) -> Carried:
-    shutil.copytree(carried.layout.git_dir, target)
+    copy_tree(carried.layout.git_dir, target)
     return Carried(target, carried.object_format)
 
 

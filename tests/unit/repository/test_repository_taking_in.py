@@ -22,6 +22,7 @@ from gittorrent.repository.uploads import SMALL_BYTES
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.trust.policy import Grant
 from support import nodes
+from support.copying import copy_tree
 from support.gitcmd import git, text
 from support.publishing import (
     author,
@@ -52,7 +53,7 @@ class Pair:
         publish(self.there, name="project")
         let_push(self.there, ALICE, pattern="refs/*", grant=Grant.FORCE)
         self.mirror = directory / "mirror.git"
-        shutil.copytree(self.there, self.mirror)
+        copy_tree(self.there, self.mirror)
         carried = open_carried(self.mirror)
         carried.set_info(replace(carried.info, role=MIRROR, source="git://127.0.0.1/project"))
         self.seconds = 0.0
@@ -263,7 +264,7 @@ def test_pushes_that_contradict_each_other_come_together(pair: Pair) -> None:
     assert old is not None
     left, right = pair.commit(old), pair.commit(old)
     elsewhere = pair.there.with_name("elsewhere.git")
-    shutil.copytree(pair.there, elsewhere)
+    copy_tree(pair.there, elsewhere)
     first = pair.push(old, left)
     pair.there = elsewhere
     second = pair.push(old, right)

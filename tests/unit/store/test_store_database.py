@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from gittorrent.store.database_file import schema_of
 from gittorrent.store.home import VARIABLE, Home, open_home
 from gittorrent.store.opening import newest_schema
 from gittorrent.wire.mirrorlist import MirrorState
+from support.copying import copy_tree
 from support.programs import PATIENCE
 
 A, B = RepositoryId("a" * 52), RepositoryId("b" * 52)
@@ -268,7 +268,7 @@ def test_a_copy_of_a_home_is_another_node(tmp_path: Path) -> None:
     node = Home(tmp_path / "node")
     node.root.mkdir()
     name = node.node_id()
-    shutil.copytree(node.root, tmp_path / "copy")
+    copy_tree(node.root, tmp_path / "copy")
     assert Home(tmp_path / "copy").node_id() != name
     node.root.rename(tmp_path / "moved")
     assert Home(tmp_path / "moved").node_id() == name

@@ -53,11 +53,11 @@ def test_a_commit_later_costs_the_server_the_difference(machine: Machine, runner
     assert machine.server.sent < LARGE
 
 
-SHALLOW = ["github", "gitlab"]
+PARTLY = ["github", "gitlab"]
 """Runners that ask for some commits of the past, in the work tree of the job before."""
 
 
-@pytest.mark.parametrize("runner", SHALLOW)
+@pytest.mark.parametrize("runner", PARTLY)
 @pytest.mark.parametrize("password", ["", SECRET], ids=["public", "private"])
 def test_jobs_in_work_trees_from_before_cost_the_server_the_difference(
     machine: Machine, runner: str, password: str
@@ -75,7 +75,7 @@ def test_jobs_in_work_trees_from_before_cost_the_server_the_difference(
         assert LARGE < machine.server.sent < 2 * LARGE
 
 
-@pytest.mark.parametrize("runner", SHALLOW)
+@pytest.mark.parametrize("runner", PARTLY)
 def test_work_trees_from_before_there_was_a_node(tmp_path: Path, runner: str) -> None:
     """None of them would ever ask for what a copy can be made of."""
     with a_machine(tmp_path, "no node") as machine:

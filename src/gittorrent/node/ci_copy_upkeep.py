@@ -74,23 +74,23 @@ class CiCopyUpkeep:
     def all_for(self, asker: Asker, request: UploadRequest) -> list[Copy]:
         """Return the copies that an answer can be made from."""
         found = [self.copy(asker)]
-        if request.shape and self._suits(asker, request):
+        if request.shape and self.suits(asker, request):
             found.append(self.copy(asker, request.shape))
         return [each for each in found if each is not None]
 
     def for_news(self, asker: Asker, request: UploadRequest) -> Copy | None:
         """Return the copy that the answer for somebody who has something can be made from.
 
-        That is one of the same depth where there is no whole one: once it has what is wanted, all
+        That is one of the same shape where there is no whole one: once it has what is wanted, all
         is there that the answer may have, and where it cuts history off the asker does, too.
         """
         found = self.copy(asker)
-        if found is None and request.is_counted:
+        if found is None and self.suits(asker, request):
             found = self.copy(asker, request.shape)
         return found
 
-    def _suits(self, asker: Asker, request: UploadRequest) -> bool:
-        """Tell whether a request can be answered from a copy of its shape.
+    def suits(self, asker: Asker, request: UploadRequest) -> bool:
+        """Tell whether a request can be answered from a copy of its shape, if it has one.
 
         A commit of a copy without files counts for the upstream as all that belongs to it. So
         files that are asked for by their ids, when they are checked out, would never come.
@@ -127,7 +127,7 @@ class CiCopyUpkeep:
             refs: for a copy that is made of it; None for no copy.
         """
         # Of commits that its asker called shallow an answer does not say that they are.
-        suits = self._suits(asker, request) and not request.shallow
+        suits = self.suits(asker, request) and not request.shallow
 
         def look(held: Path) -> None:
             # Of a copy that fills the disk nobody has anything.

@@ -157,7 +157,7 @@ class CiMaker:
         """
         copy = self.copies.for_news(asker, request)
         if copy is None:
-            if request.is_counted:
+            if request.shape and self.copies.suits(asker, request):
                 self._background.start(self._prepare(asker, request))
             raise RefusedError("there is no copy of it here that news could be made from")
 

@@ -15,11 +15,11 @@ import pytest
 
 from gittorrent.errors import UnreachableError
 from gittorrent.export.bucket import Bucket
-from gittorrent.export.inventory import INVENTORY
+from gittorrent.export.inventory import INVENTORY, STATE
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from support import bulk, dying, gitcmd, lying_web, nodes, web_files
-from support.buckets import CREDENTIALS, BucketServer, bucket_server
+from support.buckets import CREDENTIALS, BucketServer, bucket_server, losing_an_answer
 from support.lying_web import Answering, WebLiar
 from support.places import misses
 from support.programs import GITS, Done, Person, somebody, wait_until
@@ -320,6 +320,18 @@ def test_a_list_of_objects_is_not_read_for_ever(owner: Person, buckets: BucketSe
     url, _, endpoint = to_bucket(buckets, "long")
     said = owner.run(sys.executable, "-c", LISTED, url, endpoint).ok().out.splitlines()
     assert said == ["15", f"{url} lists more than 29 objects"]
+
+
+@pytest.mark.parametrize("status", [500, 0])
+def test_an_answer_that_is_lost_is_nobody_elses_lock(
+    project: Carried, owner: Person, buckets: BucketServer, status: int
+) -> None:
+    """What was asked for is done, and comes a second time or is not known to be."""
+    prefix = f"lost{status}"
+    with losing_an_answer(buckets, f"PUT /mirrors/{prefix}/{STATE}/lock", status) as way:
+        owner.gittorrent("export", project.layout.git_dir, *to_bucket(way, prefix)).ok()
+    assert not buckets.has(f"{prefix}/{STATE}/lock")
+    assert buckets.has(f"{prefix}/mirror-list")
 
 
 def test_a_slow_line_takes_a_large_object(

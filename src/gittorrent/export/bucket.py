@@ -265,12 +265,23 @@ class Bucket:
             try:
                 done = self._obstore.put(self._store, LOCK, note.text(), mode=mode)
             except (self._errors.AlreadyExistsError, self._errors.PreconditionError):
-                return None
+                return self._state_of(note)
+            except self._errors.GenericError:
+                # It may have been written, and the answer lost.
+                state = self._state_of(note)
+                if state is None:
+                    raise
+                return state
             except FileNotFoundError:
                 if seen is None:  # nothing was to be there: it is the bucket that is not
                     raise
                 return None
         return str(done["e_tag"])
+
+    def _state_of(self, note: Note) -> str | None:
+        """Return the state of the bucket if it says just that, as where a request came twice."""
+        found = self.read_note()
+        return found[1] if found is not None and found[0] == note else None
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.ids import ManifestId
 from gittorrent.repository.carried import Carried
@@ -20,11 +22,13 @@ from support.programs import Person
 
 
 class Withholds(RepositoryContent):
-    """Says of every pack that it has it, and is silent when asked for its parts."""
+    """Says of every pack that it has it, and is silent from when it is asked for a part."""
+
+    ended: ClassVar[threading.Event] = threading.Event()
 
     def pack(self, manifest: ManifestId) -> ServedPack | None:
-        threading.Event().wait(3600)
-        return None
+        found = super().pack(manifest)
+        return None if found is None else replace(found, has=lambda _part: self.ended.wait())
 
 
 class WithholdsIndexes(RepositoryContent):
@@ -68,10 +72,14 @@ def test_a_reel_that_a_stranger_withholds_comes_otherwise(
     keeps = nodes.copy_as_mirror(origin, tmp_path / "keeps.git", "git://127.0.0.1:1/project.git")
     origin.layout.manifest(newest(origin).id).unlink()
     home = nodes.make_home(tmp_path / "h")
+    Withholds.ended.clear()
     with hostile.lying(keeps, nodes.make_home(tmp_path / "l"), kind) as liar:
         nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
         with nodes.serving(origin, home=home) as served:
-            person.git("clone", "--mirror", url_of(served), "c").ok()
+            try:
+                person.git("clone", "--mirror", url_of(served), "c").ok()
+            finally:
+                Withholds.ended.set()
     same_refs(person, origin)
 
 

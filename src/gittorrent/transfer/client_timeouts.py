@@ -37,6 +37,7 @@ class ClientTimeouts(Struct, frozen=True):
         second: until one more of those who offer a manifest is asked for it.
         rivals: for better ways to be proved once one is.
         strangers: for ways to be proved by others than the first mirror, while none is.
+        starved: for a mirror to turn up that has parts which none of those left has.
         unhurried: for all manifests of one look that nobody waits for.
         nothing: without parts, or with a trickle of them, after which a download is given up; see
             `impatient`.
@@ -54,6 +55,7 @@ class ClientTimeouts(Struct, frozen=True):
     second: float = 2.0
     rivals: float = 3.0
     strangers: float = 25.0
+    starved: float = 20.0
     unhurried: float = 300.0
     nothing: float = 600.0
 
@@ -64,7 +66,12 @@ class ClientTimeouts(Struct, frozen=True):
             rate: bytes per second to which the client limits itself; a quarter of it will do.
         """
         enough = math.inf if rate is None else rate / 4 * self.answer / _LEAST_SECONDS
-        return replace(self, nothing=self.answer, least_rate=min(self.least_rate, enough))
+        return replace(
+            self,
+            starved=self.rivals,
+            nothing=self.answer,
+            least_rate=min(self.least_rate, enough),
+        )
 
     @property
     def least_parts(self) -> float:

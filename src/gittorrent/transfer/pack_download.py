@@ -57,9 +57,6 @@ from gittorrent.transfer.mirror import Mirror, WantedPack
 TICK_SECONDS = 0.25
 """How often progress is sampled and deadlines are looked at."""
 
-STARVED_SECONDS = 20.0
-"""Time to wait for a mirror to turn up when none that is left has what is missing."""
-
 SYNC_BYTES = 256 << 20
 """Bytes verified between two syncs to disk."""
 
@@ -377,7 +374,7 @@ class PackDownload:
         elif now - flowed_at > self._client_timeouts.nothing:
             self._fail(f"almost nothing was received in {now - flowed_at:.0f} seconds")
         since = self._starved_since
-        if since is not None and now - since > STARVED_SECONDS:
+        if since is not None and now - since > self._client_timeouts.starved:
             self._fail(self._starved_reason)
         elif not self._mirrors and not self._handlers.is_growing():
             self._fail("no mirror is left")

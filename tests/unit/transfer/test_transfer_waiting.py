@@ -231,3 +231,13 @@ def test_whoever_takes_little_gets_little() -> None:
     assert RULE.at_rate(None) is RULE
     assert RULE.at_rate(1 << 20) is RULE
     assert RULE.at_rate(400).least_rate == 100.0
+
+
+def test_what_may_come_otherwise_is_waited_for_less_long() -> None:
+    usual = ClientTimeouts()
+    hasty = usual.impatient(None)
+    assert (hasty.nothing, hasty.starved) == (usual.answer, usual.rivals)
+    assert hasty.least_parts == usual.least_parts
+    assert usual.impatient(1 << 20) == hasty
+    slow = usual.impatient(1000)
+    assert slow.least_parts == 1000 / 4 * slow.nothing, "a quarter of what the client allows itself"

@@ -102,7 +102,9 @@ def test_its_certificate_has_to_hold(place: Place, tmp_path: Path) -> None:
     by_variable.git("clone", url, "three").ok()
     missing = ("-c", "http.sslCAInfo=/nowhere/ca.pem")
     newcomer = somebody(tmp_path / "newcomer", place.person.git_program)
-    newcomer.git(*missing, "clone", url, "four").failed(128, "http.ssl settings cannot be used")
+    newcomer.git(*missing, "clone", url, "four").failed(
+        128, "settings cannot be used: there is no "
+    )
 
 
 def push(place: Place, url: str, data: str) -> str:

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import ssl
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -141,6 +142,8 @@ class HttpClient:
         *,
         may_log_in: bool = False,
     ) -> None:
+        self.verifies = settings.verify
+        """Whether it is made sure who the server is."""
         self._may_log_in = may_log_in
         self._login = LOGINS.known(endpoint.url) if may_log_in else None
         self.client_timeouts = client_timeouts
@@ -448,8 +451,11 @@ def _certificates(settings: HttpSettings) -> ssl.SSLContext | bool:
                 settings.certificate, settings.key or None, password=lambda: b""
             )
     except OSError as error:
+        files = (settings.ca_file, settings.ca_path, settings.certificate, settings.key)
+        missing = next((each for each in files if each and not Path(each).exists()), None)
+        reason = f"there is no {missing}" if missing else str(error)
         raise CannotConnectError(
-            f"the certificates of git's http.ssl settings cannot be used: {error}",
+            f"the certificates of git's http.ssl settings cannot be used: {reason}",
             hint="check http.sslCAInfo, http.sslCAPath, http.sslCert and http.sslKey",
         ) from error
     if not settings.verify:

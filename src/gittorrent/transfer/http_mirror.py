@@ -328,7 +328,10 @@ async def _ask_for_list_once(client: HttpClient, endpoint: Endpoint) -> bytes:
         if answer.status == UNAUTHORIZED:
             raise NotAMirrorError(
                 f"{url} answers {answer.status}: it wants to know who asks",
-                hint="a name and a password go over https alone, to a server that you named",
+                hint="a name and a password go over https alone, to a server that you named"
+                if client.verifies
+                else "git's http.sslVerify is off, so that nobody knows who the server is: it is"
+                " told no name and no token; name its authority by http.sslCAInfo",
             )
         if "Location" in answer.headers and 300 <= answer.status < 400:
             raise _moved(url, answer)

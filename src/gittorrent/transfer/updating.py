@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 WITHHELD_HINT = (
     "before that a reel was offered and not given: try again, since files of a mirror may just have"
-    " been replaced, or another mirror"
+    " been replaced, or another mirror; verified parts are kept"
 )
 
 
@@ -234,7 +234,7 @@ class Updater:
                 prepared=prepared,
             )
         except FetchFailedError as error:
-            if not self._acquisition.was_withheld or error.is_about_objects:
+            if not self._acquisition.was_withheld:
                 raise
             # That was what should have served, and files of a mirror come and go.
             hint = WITHHELD_HINT

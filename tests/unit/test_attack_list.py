@@ -186,6 +186,29 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "wrong parts": (
         "unit/swarm/test_swarm_network.py::test_a_garbage_sender_is_banned_at_its_first_wrong_part",
     ),
+    "a true manifest without the reel": (
+        "interop/test_withheld_reels.py::test_a_reel_that_a_stranger_withholds_comes_otherwise",
+        "interop/test_withheld_reels.py::test_a_signed_index_that_is_withheld_is_made_here",
+        "unit/transfer/test_transfer_planning.py::"
+        "test_who_withholds_a_reel_is_left_unless_its_line_broke",
+    ),
+    "long manifests of many mirrors that agree": (
+        "unit/transfer/test_transfer_planning.py::"
+        "test_of_a_long_manifest_no_more_is_under_way_whoever_offers_it",
+    ),
+    "indexes by the hundred, and silence about each": (
+        "unit/transfer/test_transfer_planning.py::"
+        "test_silent_liars_hold_an_index_up_together_and_not_in_turn",
+        "interop/test_signed_index_serving.py::"
+        "test_a_mirror_asks_for_few_of_the_indexes_that_are_made_up",
+    ),
+    "a replayed webhook": (
+        "unit/node/test_node_track_schedule.py::test_what_was_said_before_asks_less_often",
+        "unit/node/test_node_webhooks.py::test_what_came_lately_has_places_that_others_cannot_take",
+    ),
+    "false complaints of parts": (
+        "interop/test_bit_rot.py::test_who_only_says_so_changes_nothing",
+    ),
     "two manifests for one reel": (
         "interop/test_manifest_attacks.py::test_two_manifests_of_one_reel_are_nobodys_fault",
     ),

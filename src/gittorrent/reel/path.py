@@ -15,7 +15,7 @@ from msgspec import Struct
 from gittorrent.shapes import WHOLE, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from gittorrent.ids import ManifestId, PushId
 
@@ -41,6 +41,11 @@ class ReelOffer(Struct, frozen=True):
     end: PushId
     pack_size: int
     shape: Shape = WHOLE
+
+
+def cost_of(way: Iterable[ReelOffer]) -> int:
+    """Return what a way costs in bytes, by which it is compared with others."""
+    return sum(offer.pack_size + REEL_BYTES for offer in way)
 
 
 def best_path(

@@ -110,6 +110,7 @@ class Offers:
         self._makers: dict[ReelOffer, list[Mirror]] = {}
         self._unbacked: Counter[int] = Counter()
         self._ways: list[list[ReelOffer]] | None = None
+        self._firsts: list[ReelOffer] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._makers)
@@ -135,7 +136,7 @@ class Offers:
             self._makers[offer] = [mirror]
         elif mirror not in makers:
             makers.append(mirror)
-        self._ways = None
+        self._ways = self._firsts = None
 
     def _is_looked_for(self, shape: Shape) -> bool:
         return shape.kind is ShapeKind.TIP if self._shape is None else shape == self._shape
@@ -173,7 +174,7 @@ class Offers:
     def drop(self, offer: ReelOffer) -> None:
         """Forget an offer for which no mirror sent a manifest."""
         self._makers.pop(offer, None)
-        self._ways = None
+        self._ways = self._firsts = None
 
     def forget(self, mirror: Mirror, proved: Collection[ReelOffer]) -> None:
         """Forget what a mirror offers; what is proved stays true whoever said it."""
@@ -182,7 +183,18 @@ class Offers:
                 makers.remove(mirror)
                 if not makers and offer not in proved:
                     del self._makers[offer]
-        self._ways = None
+        self._ways = self._firsts = None
+
+    def way_of_first(self, have: Collection[PushId]) -> list[ReelOffer]:
+        """Return the best way by what the first mirror offers; empty if there is none.
+
+        Args:
+            have: pushes whose objects are here.
+        """
+        if self._firsts is None:
+            own = [offer for offer, makers in self._makers.items() if self._first in makers]
+            self._firsts = self._best_path(own, have)
+        return self._firsts
 
     def ways(
         self, have: Collection[PushId], proved: Collection[ReelOffer]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gittorrent.errors import GitTorrentError, LocalError, TrustError
 from gittorrent.reel.index_manifest import require_index_of
 from gittorrent.reel.manifest import longest_file
-from gittorrent.reel.path import ReelOffer, best_path
+from gittorrent.reel.path import ReelOffer, best_path, cost_of
 from gittorrent.shapes import WHOLE, Shape
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.manifest_room import ManifestRoom
@@ -47,6 +47,9 @@ MORE_SECONDS = 3.0
 
 HELD_BYTES = 96 << 20
 """Bytes of unverified manifests that may be under way at one time; one may be in any case."""
+
+ABOUT = 1.25
+"""How much more than the best way one by the first mirror may cost, and is taken all the same."""
 
 MAX_ASKED = 32
 """Manifests under way at one time."""
@@ -361,9 +364,10 @@ class Planner:
             while True:
                 ways = self._offers.ways(have, self._signed)
                 best = ways[1] if len(ways) > 1 else []
-                if all(offer in self._signed for offer in best):
-                    return [(offer, self._signed[offer]) for offer in best]
-                self._fetch_for(ways, tasks)
+                chosen = self._preferred(best, have)
+                if self._is_proved(best) and self._is_proved(chosen):
+                    return [(offer, self._signed[offer]) for offer in chosen]
+                self._fetch_for([chosen, *ways], tasks)
                 if any(way and self._is_proved(way) for way in (ways[:1] if ways[0] else ways)):
                     whole_since = whole_since or self._loop.time()
                 until = self._until(ways, begun, whole_since)
@@ -373,11 +377,25 @@ class Planner:
                     way = best_path(
                         list(self._signed), have, self._log.ids, begins_late=self._begins_late
                     )
+                    chosen = self._preferred(way, have)
+                    way = list(chosen) if self._is_proved(chosen) else way
                     return [(offer, self._signed[offer]) for offer in way]
                 await self._wait(tasks, left)
                 self._take(tasks)
         finally:
             await _cancel(tasks)
+
+    def _preferred(
+        self, best: Sequence[ReelOffer], have: Collection[PushId]
+    ) -> Sequence[ReelOffer]:
+        """Return the first mirror's way where it is about as good as the best one of all.
+
+        A few bytes less are not worth it to depend on whoever may be the only one to have them.
+        """
+        own = self._offers.way_of_first(have)
+        if not (own and best) or own[-1].end != best[-1].end:
+            return best
+        return own if cost_of(own) <= ABOUT * cost_of(best) else best
 
     def _is_proved(self, way: Sequence[ReelOffer]) -> bool:
         return all(offer in self._signed for offer in way)

@@ -474,7 +474,7 @@ def test_of_a_long_manifest_no_more_is_under_way_whoever_offers_it(reels: Reels)
 
 
 def test_who_withholds_a_reel_is_left_unless_its_line_broke(reels: Reels) -> None:
-    reel, other = reels.make(None, 3, 2), reels.make(None, 3, 3)
+    reel, other = reels.make(None, 3, 2), reels.make(None, 3, 20)
 
     async def work() -> None:
         first, stranger = honest(reels, other), honest(reels, reel, url="git://stranger/x")
@@ -495,6 +495,18 @@ def test_who_withholds_a_reel_is_left_unless_its_line_broke(reels: Reels) -> Non
         assert await scene.planner(peer_manager).plan(()) == []
 
     asyncio.run(work())
+
+
+def test_a_few_bytes_less_are_not_worth_depending_on_a_stranger(reels: Reels) -> None:
+    own, old = reels.make(None, 3, 10), reels.make(None, 3, 8)
+    small, newer = reels.make(None, 3, 1), reels.make(None, 2, 1)
+    stranger = honest(reels, old, url="git://old/x")
+    assert Scene(reels, [honest(reels, own), stranger]).plan() == [own]
+    assert Scene(reels, [silent(own, url="git://first/x"), stranger], SHORT).plan() == [old]
+    assert Scene(reels, [honest(reels, own), honest(reels, small, url="git://b/x")]).plan() == [
+        small
+    ]
+    assert Scene(reels, [honest(reels, newer), stranger]).plan() == [old], "it leads further"
 
 
 def test_in_the_end_only_the_first_mirror_is_asked(reels: Reels) -> None:

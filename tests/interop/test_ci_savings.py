@@ -53,12 +53,18 @@ def test_a_commit_later_costs_the_server_the_difference(machine: Machine, runner
     assert machine.server.sent < LARGE
 
 
-PARTLY = ["github", "gitlab"]
-"""Runners that ask for some commits of the past, in the work tree of the job before."""
+PARTLY = ["github", "github, blobless", "gitlab"]
+"""Runners that ask for a part of the past, or of what is in it, in work trees that stay."""
 
 
-@pytest.mark.parametrize("runner", PARTLY)
-@pytest.mark.parametrize("password", ["", SECRET], ids=["public", "private"])
+@pytest.mark.parametrize(
+    ("runner", "password"),
+    [
+        *((runner, "") for runner in PARTLY),
+        # Of files alone nothing shows that whoever asks may have them.
+        *((runner, SECRET) for runner in PARTLY if "blobless" not in runner),
+    ],
+)
 def test_jobs_in_work_trees_from_before_cost_the_server_the_difference(
     machine: Machine, runner: str, password: str
 ) -> None:

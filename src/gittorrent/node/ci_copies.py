@@ -358,7 +358,7 @@ class Copy:
         lines = [*wants, *(b"^" + oid for oid in present if oid not in lacking)]
         words = ["rev-list", "--max-count=1", "--stdin"]
         done = self._git.attempt(*words, stdin=b"\n".join(lines) + b"\n")
-        return done.returncode == 0 and not done.stdout and self._are_commits(wants)
+        return done.returncode == 0 and not done.stdout and self.are_commits(wants)
 
     def seen_from(self, tips: Iterable[bytes], haves: Sequence[bytes]) -> list[bytes]:
         """Return those of the commits that are in the past of tips, as far as these are here."""
@@ -366,13 +366,14 @@ class Copy:
         lacking = {*self.lacking(present), *self.lacking(haves)}
         here = [oid for oid in haves if oid not in lacking]
         lines = [*here, *(b"^" + oid for oid in present if oid not in lacking)]
-        if not here or len(lines) == len(here) or not self._are_commits(here):
+        if not here or len(lines) == len(here) or not self.are_commits(here):
             return []
         out = self._git.run("rev-list", "--stdin", stdin=b"\n".join(lines) + b"\n")
         hidden = set(out.split())
         return [oid for oid in here if oid not in hidden]
 
-    def _are_commits(self, wants: Sequence[bytes]) -> bool:
+    def are_commits(self, wants: Sequence[bytes]) -> bool:
+        """Tell whether all these objects are commits that are here."""
         out = self._git.run("cat-file", "--batch-check", stdin=b"\n".join(wants) + b"\n")
         return all(line.split(b" ")[1:2] == [b"commit"] for line in out.splitlines())
 

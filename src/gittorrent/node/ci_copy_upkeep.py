@@ -93,17 +93,12 @@ class CiCopyUpkeep:
         """Tell whether a request can be answered from a copy of its shape, if it has one.
 
         A commit of a copy without files counts for the upstream as all that belongs to it. So
-        files that are asked for by their ids, when they are checked out, would never come.
-        Where history begins at a date, nothing tells whether all of a commit's past is there: what
-        was cut off of another one's by its date may lie behind older commits.
+        files that are asked for by their ids, when they are checked out, would never come. Whoever
+        asks for files says nothing of what he has.
         """
-        if not has_copy(request.shape) or b"deepen-relative" in request.switches:
+        if not _fits(request):
             return False
-        if request.shallow and not request.is_counted:
-            return False
-        if any(line.startswith(b"deepen-since ") for line in request.shape):
-            return False
-        if NO_FILES not in request.shape:
+        if NO_FILES not in request.shape or request.haves:
             return True
         listed = frozenset(self._refs.refs_of(asker).values())
         return listed.issuperset(request.wants)
@@ -127,7 +122,8 @@ class CiCopyUpkeep:
             refs: for a copy that is made of it; None for no copy.
         """
         # Of commits that its asker called shallow an answer does not say that they are.
-        suits = self.suits(asker, request) and not request.shallow
+        is_kept = _fits(request) and not request.shallow
+        are_listed = self.suits(asker, request)
 
         def look(held: Path) -> None:
             # Of a copy that fills the disk nobody has anything.
@@ -137,8 +133,9 @@ class CiCopyUpkeep:
             try:
                 with held.open("rb") as file:
                     copy.make(file, refs or {})
-                copy.require_all(request, is_connected=suits)
-                if suits and refs is not None:
+                is_copy = is_kept and (are_listed or copy.are_commits(request.wants))
+                copy.require_all(request, is_connected=is_copy)
+                if is_copy and refs is not None:
                     self._store.keep_copy(asker.place, directory, request.shape)
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
@@ -241,6 +238,19 @@ class CiCopyUpkeep:
         except GitError as error:
             _log.warning("ci-dropped", "{url}: its copy stays as it is: {reason}", url=asker.url,
                          reason=error)  # fmt: skip
+
+
+def _fits(request: UploadRequest) -> bool:
+    """Tell whether a copy of a request's shape has all that its answer may have.
+
+    Where history begins at a date, nothing tells whether all of a commit's past is there: what was
+    cut off of another one's by its date may lie behind older commits.
+    """
+    if not has_copy(request.shape) or b"deepen-relative" in request.switches:
+        return False
+    if request.shallow and not request.is_counted:
+        return False
+    return not any(line.startswith(b"deepen-since ") for line in request.shape)
 
 
 def refs_for(request: UploadRequest) -> dict[bytes, bytes]:

@@ -103,6 +103,24 @@ def test_what_was_handed_over_is_followed_without_any_conversation(
         assert_follows(operator, project)
 
 
+def test_a_source_that_ends_its_conversation_is_looked_at_soon(
+    project: Carried, owner: Person, operator: Person
+) -> None:
+    """While it tells of news it is looked at once an hour; nobody tells of any when it is gone."""
+    configure(operator, SOON)
+
+    def check() -> dict[str, Any]:
+        return dict(carried(operator)["project"]["check"])
+
+    with serve(operator):
+        with serve(owner, project.layout.git_dir) as origin:
+            operator.gittorrent("mirror", origin.url()).ok()
+            wait_until(lambda: check()["live"], "the origin tells of news")
+            assert check()["failed"] is None
+        wait_until(lambda: check()["failed"] is not None, "it is looked at")
+        wait_until(lambda: not check()["live"], "nobody is said to tell of news")
+
+
 def test_ctrl_c_leaves_it_to_the_node(large: Carried, owner: Person, operator: Person) -> None:
     with (
         serve(owner, large.layout.git_dir, "--up-limit", "1M") as origin,

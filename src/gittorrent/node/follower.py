@@ -108,6 +108,7 @@ class Follower:
         self._updates = MirrorUpdates(catalogue, database, home, limits, space)
         self._schedule = LookSchedule(random.random, carry.look_every or LOOK_EVERY)
         self._followed = FollowedSet()
+        self._silent: set[str] = set()
         self._records = LookRecords(self._table, self._querying)
         self._number: int | None = None
         self._changing = asyncio.Lock()
@@ -120,6 +121,15 @@ class Follower:
     def is_paused(self, repository: RepositoryId) -> bool:
         """Tell whether a mirror is left as it is: paused, named no more, or beyond a limit."""
         return self._followed.is_paused(repository)
+
+    def note_silent(self, repository: RepositoryId) -> None:
+        """Take note that no conversation tells of a repository any more: it is looked at soon."""
+        now = asyncio.get_running_loop().time()
+        if self._schedule.silent(repository, now):
+            self._silent.add(repository)
+            self._records.planned(
+                repository, (self._schedule.due(repository) or now) - now, is_live=False
+            )
 
     def configure(self, carry: CarryConfig) -> None:
         """Go by what a configuration says now."""
@@ -216,6 +226,7 @@ class Follower:
         for key in gone:
             self._schedule.remove(key)
             self._turns.leave(key)
+            self._silent.discard(key)
         now = asyncio.get_running_loop().time()
         for key, target in new.items():
             self._schedule.add(key, now, is_here=target.is_here, priority=target.priority)
@@ -241,6 +252,9 @@ class Follower:
             if key is None:
                 return
             followed = self._followed[key]
+            if self._is_told_again(key, followed):
+                self._plan_next(key, followed, has_news=False, failed=False)
+                continue
             brought, room = followed.target.brought, None
             if brought is not None and not followed.target.is_here:
                 room = self._begin_turn(brought)
@@ -250,6 +264,18 @@ class Follower:
             self._running += 1
             followed.task = loop.create_task(self._work(key, followed, room))
             followed.task.add_done_callback(partial(self._note_end, followed, brought, room))
+
+    def _is_told_again(self, key: str, followed: Followed) -> bool:
+        """Tell whether a look was due only since a conversation ended, and there is one again."""
+        was_silent = key in self._silent
+        self._silent.discard(key)
+        is_wanted = bool(followed.waiters) or followed.is_overdue
+        return was_silent and not is_wanted and self._is_told(followed.target)
+
+    def _is_told(self, target: Target) -> bool:
+        """Tell whether a conversation tells of news of something that is followed."""
+        served = None if target.repository is None else self._served(target.repository)
+        return served is not None and self._is_live(served)
 
     def _note_end(
         self,
@@ -325,8 +351,7 @@ class Follower:
     def _plan_next(self, key: str, followed: Followed, *, has_news: bool, failed: bool) -> None:
         target = followed.target
         now = asyncio.get_running_loop().time()
-        served = None if target.repository is None else self._served(target.repository)
-        is_live = served is not None and self._is_live(served)
+        is_live = self._is_told(target)
         self._schedule.done(key, now, has_news=has_news, failed=failed, is_live=is_live)
         # They came while the source was only asked whether it has news.
         if followed.waiters or followed.is_overdue:

@@ -135,7 +135,8 @@ class Live:
         space: tells whether there is room for what comes, and is made.
 
     ``is_paused`` tells whether a mirror is left alone; it is set by whoever follows mirrors here,
-    who calls `note_paused` when it answers otherwise.
+    who calls `note_paused` when it answers otherwise. ``on_silent`` is called when no conversation
+    is left about a repository.
     """
 
     def __init__(
@@ -180,6 +181,7 @@ class Live:
         self._carried: dict[Path, Served] = {}
         self._carried_at: int | None = None  # as many changes of the catalogue
         self.is_paused: Callable[[RepositoryId], bool] = lambda _: False
+        self.on_silent: Callable[[RepositoryId], None] = lambda _: None
 
     def accepted(self, served: Served, push: AcceptedPush) -> None:
         """Take note that a depot of this node put a push into a log."""
@@ -408,6 +410,8 @@ class Live:
             if live.keeper.is_keeping:
                 self._keeping[place] = live.keeper
             self._opening.used(place, asyncio.get_running_loop().time())
+            if not live.repository.peers:
+                self.on_silent(live.repository.served.info.repository_id)
 
     async def _end(self, place: Path) -> None:
         live = self._live.pop(place)
@@ -417,6 +421,7 @@ class Live:
         self._keeping.pop(place, None)
         self._notes.forget(place)
         self._opening.closed(place)
+        self.on_silent(live.repository.served.info.repository_id)
         # Whoever waits for this may be cancelled, as when the node stops: it is ended all the same.
         await asyncio.shield(self._ending.start(live.stop()))
 

@@ -5,9 +5,10 @@ after a look that finds nothing.
 
 Rules: what is not here yet comes first, by priority; then whatever is due longest. A source that
 has news is asked again soon; one that has none twice as rarely each time, up to `LONGEST`, and so
-is one that fails. Where a conversation tells of news, a look is only there for safety. Waits are
-spread, so that a thousand repositories of one source are not asked for in one second. Each step
-costs the logarithm of their number, whoever is idle costs none.
+is one that fails. Where a conversation tells of news, a look is only there for safety, and is made
+soon when there is none any more. Waits are spread, so that a thousand repositories of one source
+are not asked for in one second. Each step costs the logarithm of their number, whoever is idle
+costs none.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ FIRST, LAST = -(1 << 30), 1 << 30
 
 
 class _Entry(Struct):
-    """One repository: the wait after the next look that finds nothing; failures in a row."""
+    """One repository: the wait after the next look that finds nothing; failures in a row; whether
+    the next look is put off since a conversation tells of news."""
 
     wait: float
     failures: int = 0
+    is_live: bool = False
 
 
 class LookSchedule:
@@ -122,6 +125,7 @@ class LookSchedule:
         entry = self._entries.get(key)
         if entry is None:
             return
+        entry.is_live = is_live and not failed
         if failed:
             wait = min(LONGEST, self._look_every * 2 ** min(entry.failures, 16))
             entry.failures += 1
@@ -132,3 +136,25 @@ class LookSchedule:
             wait = LONGEST if is_live else entry.wait
             entry.wait = min(LONGEST, 2 * entry.wait)
         self._queue.put(key, now + wait * (1 + SPREAD * (2 * self._random() - 1)), LAST)
+
+    def silent(self, key: str, now: float) -> bool:
+        """Take note that no conversation tells of news any more.
+
+        Args:
+            key: of the repository.
+            now: seconds that never run backwards.
+
+        Returns:
+            Whether it is looked at earlier for that.
+        """
+        entry = self._entries.get(key)
+        if entry is None or not entry.is_live:
+            return False
+        entry.is_live = False
+        entry.wait = self._look_every
+        due = self._queue.due(key)
+        soon = now + self._look_every * (1 + SPREAD * (2 * self._random() - 1))
+        if due is None or due <= soon:
+            return False
+        self._queue.put(key, soon, LAST)
+        return True

@@ -213,6 +213,7 @@ class Node:
             self._live.is_talking, self._space,
         )  # fmt: skip
         self._live.is_paused, made.on_paused = made.is_paused, self._live.note_paused
+        self._live.on_silent = made.note_silent
         return made
 
     def _make_tracker(self, database: Database | None, home: Home) -> Tracker | None:

@@ -111,3 +111,34 @@ def test_what_somebody_waits_for_comes_before_everything_else() -> None:
     looks.at_once("here", 0.0)
     looks.at_once("unknown", 0.0)
     assert [looks.take(0.0) for _ in range(3)] == ["here", "missing", None]
+
+
+def test_who_is_told_of_news_no_more_looks_soon_once() -> None:
+    looks = schedule()
+    looks.add("a", 0.0, is_here=True)
+    waits(looks, "a", 4)
+    assert waits(looks, "a", 1, is_live=True) == [LONGEST]
+    now = looks.due("a")
+    assert now is not None
+    now -= LONGEST / 2
+    assert looks.silent("a", now)
+    assert looks.due("a") == now + EVERY
+    assert not looks.silent("a", now + 1)
+    assert looks.due("a") == now + EVERY
+    assert waits(looks, "a", 2) == [EVERY, 2 * EVERY]
+
+
+def test_who_was_told_of_nothing_waits_as_before() -> None:
+    looks = schedule()
+    looks.add("a", 0.0, is_here=True)
+    waits(looks, "a", 4, failed=True)
+    due = looks.due("a")
+    assert not looks.silent("a", 0.0)
+    assert not looks.silent("unknown", 0.0)
+    assert looks.due("a") == due
+    # One that is about to be looked at anyhow is left, and one that is being looked at.
+    now = due or 0.0
+    assert looks.take(now) == "a"
+    looks.done("a", now, has_news=False, is_live=True)
+    assert looks.take(now + LONGEST) == "a"
+    assert not looks.silent("a", now + LONGEST)

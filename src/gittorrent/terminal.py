@@ -278,9 +278,15 @@ def _rates(mirrors: tuple[MirrorFigures, ...]) -> str:
     return f" | {shown}"
 
 
+MOST_IN_HOURS = 2 * 86_400
+"""Seconds from which a length of time is in days: nobody sees at a glance what 2159 hours are."""
+
+
 def show_duration(seconds: float) -> str:
-    """Return a time such as ``0:07`` or ``1:02:03``."""
+    """Return a time such as ``0:07`` or ``1:02:03``, from two days on as ``3 days``."""
     whole = int(seconds + 0.5)
+    if whole >= MOST_IN_HOURS:
+        return f"{whole // 86_400} days"
     if whole >= 3600:
         return f"{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
     return f"{whole // 60}:{whole % 60:02d}"

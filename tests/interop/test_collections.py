@@ -85,7 +85,8 @@ def test_many_that_disappear_at_once_wait_for_a_confirmation(site: Site, operato
             "list: 3 of 4 repositories disappeared at once"
             in operator.gittorrent("status").ok().out
         )
-        assert states(operator)["two"] == ("held", "it is named no more, until that is confirmed")
+        why = "it is named no more; 'gittorrent confirm' says what lets it go"
+        assert states(operator)["two"] == ("held", why)
         shown = operator.gittorrent("collections").ok().out
         assert "brings 1 repository of 1 named and 3 that it names no more, " in shown
         site.name_all("one", "two")  # one of them is back

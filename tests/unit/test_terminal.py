@@ -7,7 +7,12 @@ import io
 import pytest
 
 from gittorrent.store.processes import DownloadFigures, MirrorFigures
-from gittorrent.terminal import ScreenedStream, TerminalReporter
+from gittorrent.terminal import (
+    MOST_IN_HOURS,
+    ScreenedStream,
+    TerminalReporter,
+    show_duration,
+)
 
 EVIL = "\x1b[2J\u009b31m\u202e\nhint: do as I say\r"
 SHOWN = "\\x1b[2J\\u009b31m\\u202e"
@@ -74,3 +79,17 @@ def test_a_stream_lets_nothing_else_through() -> None:
     print("\x07", file=stream)
     stream.flush()
     assert raw.getvalue() == b"\r 10%\\x1ba\tb\n\\u202e\\xe9\\x07\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (6.6, "0:07"),
+        (3723, "1:02:03"),
+        (MOST_IN_HOURS - 1, "47:59:59"),
+        (MOST_IN_HOURS, "2 days"),
+        (90 * 86_400 - 15, "89 days"),
+    ],
+)
+def test_long_times_are_in_days(seconds: float, shown: str) -> None:
+    assert show_duration(seconds) == shown

@@ -265,5 +265,7 @@ class _Planning:
             return Outcome(row, State.NOT_FOLLOWED if is_here else State.LEFT_OUT, refused)
         self._barred.discard(row.repository)  # a collection that is followed longer has no room
         if row.repository in self._named.held:
-            return Outcome(row, State.HELD, "it is named no more, until that is confirmed")
+            return Outcome(
+                row, State.HELD, "it is named no more; 'gittorrent confirm' says what lets it go"
+            )
         return Outcome(row, State.CARRIED if is_here else State.COMING)

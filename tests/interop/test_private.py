@@ -384,7 +384,7 @@ def test_a_clone_keeps_to_itself(
     pinned = f"gittorrent://{repository}@127.0.0.1:1/secrets.git"
     friend.git("ls-remote", pinned).failed(128, "in the clear")
     (Home(person.node).database).unlink()
-    friend.git("fetch", pinned, cwd=copy).failed(128, "in the clear")
+    friend.git("fetch", pinned, cwd=copy).failed(128, "in the clear", f"forget {pinned}'", "anew")
 
 
 def test_a_mirror_of_it_is_private_too(secret: Carried, there: Account, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.store.privacy import note_private
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.candidates import require_confidential
 from gittorrent.transfer.location import SCHEME
 from gittorrent.transfer.log_words import not_final, not_shown
 from gittorrent.transfer.ordinary import Wanted as Needed
@@ -110,6 +111,13 @@ class Fetcher:
         if known is not None and is_private_here(self._layout, known):
             # The clone knows it, whatever became of the database.
             note_private(self._context.database, known, private=True)
+            url = self._location.full_url
+            require_confidential(
+                self._location,
+                known,
+                "a fetch from there tells this clone if it is public by now; without one,"
+                f" 'gittorrent forget {url}', and clone it anew",
+            )
         await self._acquisition.open()
 
     async def close(self) -> None:

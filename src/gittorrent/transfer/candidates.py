@@ -37,6 +37,26 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+def require_confidential(location: Location, repository: RepositoryId, way_out: str) -> None:
+    """Make sure that nobody is asked in the clear for a repository that is private.
+
+    Args:
+        location: whom the user named.
+        repository: it.
+        way_out: what to do where it is private no more.
+
+    Raises:
+        UsageError: the mirror would be.
+    """
+    endpoint = location.endpoint
+    if endpoint is not None and not is_confidential(named(endpoint)):
+        raise UsageError(
+            f"{repository} is private, and {endpoint.url} would be asked for it in the clear",
+            hint=f"use {SCHEME}::https://HOST/NAME.git or {SCHEME}::ssh://USER@HOST/NAME.git;"
+            f" {way_out}",
+        )
+
+
 class Candidates:
     """The mirrors to turn to, the best first.
 
@@ -74,15 +94,9 @@ class Candidates:
 
     def _require_confidential(self, repository: RepositoryId | None) -> None:
         """Make sure that the name of what is private passes no network in the clear."""
-        endpoint = self._location.endpoint
-        if repository is None or endpoint is None or is_confidential(named(endpoint)):
-            return
-        if is_private(self._context.database, repository):
-            raise UsageError(
-                f"{repository} is private, and {endpoint.url} would be asked for it in the clear",
-                hint=f"use {SCHEME}::https://HOST/NAME.git or {SCHEME}::ssh://USER@HOST/NAME.git;"
-                f" if it is public by now, 'gittorrent forget {self._location.full_url}'",
-            )
+        if repository is not None and is_private(self._context.database, repository):
+            forget = f"if it is public by now, 'gittorrent forget {self._location.full_url}'"
+            require_confidential(self._location, repository, forget)
 
     def _may_look_up(self, repository: RepositoryId) -> bool:
         """Tell whether strangers may be asked for a repository: a question says that there is one.

@@ -56,6 +56,7 @@ class LiveNotes:
         self._noted: dict[Path, float] = {}
         self._renew_at = -math.inf
         self._heads: dict[Path, PushId] = {}
+        self._private: dict[Path, bool] = {}
 
     def is_new_head(self, repository: LiveRepository) -> bool:
         """Tell whether there is a checkpoint to note, for `note_head`."""
@@ -84,18 +85,24 @@ class LiveNotes:
     async def note_privacy(self, repository: LiveRepository) -> None:
         """Note whether a repository whose log changed is private by now.
 
-        Otherwise strangers would be asked for it, and mirrors in the clear.
+        Otherwise strangers would be asked for it, and mirrors in the clear. Noted once:
+        somebody may say meanwhile that it is public (`gittorrent forget`).
         """
         database, served = self._database, repository.served
         if database is None:
             return
         layout, repository_id = served.carried.layout, served.info.repository_id
 
-        def note() -> None:
-            note_private(database, repository_id, private=is_private_here(layout, repository_id))
+        known = self._private.get(layout.git_dir)
+
+        def note() -> bool:
+            found = is_private_here(layout, repository_id)
+            if found != known:
+                note_private(database, repository_id, private=found)
+            return found
 
         try:
-            await self._querying(note)
+            self._private[layout.git_dir] = await self._querying(note)
         except GitTorrentError as error:
             _complain(error)
 

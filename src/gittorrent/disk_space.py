@@ -362,6 +362,19 @@ class Watermarks:
         return looked
 
 
+def bytes_below(path: Path) -> int:
+    """Return the bytes of all files below a directory, as far as they can be seen.
+
+    Files and directories may go meanwhile, as git puts objects in order behind whoever looks.
+    """
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(f"{folder}/{name}").st_size
+    return total
+
+
 def _mark(reserve: int, total: int, *, was_short: bool) -> int:
     """Return what has to be free for something to be taken."""
     if not was_short:

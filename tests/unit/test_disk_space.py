@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from gittorrent.disk_space import (
     Reserve,
     SystemDisk,
     Watermarks,
+    bytes_below,
 )
 from gittorrent.errors import NoRoomError
 from support.disks import FakeDisk
@@ -133,3 +135,23 @@ def test_the_system_is_asked_of_what_is_not_there_yet(tmp_path: Path) -> None:
     assert found.total == shutil.disk_usage(tmp_path).total
     (tmp_path / "file").touch()
     assert SystemDisk().look(tmp_path / "file" / "below").device == found.device
+
+
+def test_what_goes_while_it_is_looked_at_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git removes directories of loose objects, and files, whenever it likes."""
+    for name in ("a/one", "b/two", "c/three"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x" * 10)
+    assert bytes_below(tmp_path) == 30
+    scandir = os.scandir
+
+    def removing(path: str | int) -> object:
+        if isinstance(path, str) and Path(path).name == "b":
+            shutil.rmtree(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removing)
+    assert bytes_below(tmp_path) == 20
+    assert bytes_below(tmp_path / "gone") == 0

@@ -15,6 +15,7 @@ from gittorrent.cli.output import json_option, print_json, quiet_option
 from gittorrent.cli.policy_place import open_place
 from gittorrent.cli.repositories import carried_row
 from gittorrent.cli.signer import has_keeper_key
+from gittorrent.disk_space import bytes_below
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.ids import RepositoryId
 from gittorrent.interruptions import PROCESS
@@ -225,7 +226,7 @@ def _ask(row: CarriedRow, *, doomed: bool) -> None:
     """
     question = f"Stop carrying {row.name}? {row.path} stays as it is."
     if doomed:
-        size = show_bytes(_size(Path(row.path)))
+        size = show_bytes(bytes_below(Path(row.path)))
         question = f"Stop carrying {row.name} and delete {row.path} ({size})?"
     if doomed and row.role != MIRROR:
         click.echo(
@@ -274,12 +275,3 @@ def _afterwards(row: CarriedRow, *, is_missing: bool, doomed: bool) -> Iterator[
         yield f"{row.path} stays as it is; '{again}{where}' carries it again"
     if row.role == MIRROR:
         yield "a node follows it no more; a 'gittorrent mirror' that does ends by itself"
-
-
-def _size(path: Path) -> int:
-    """Return the bytes of all files below a directory, as far as they can be seen."""
-    total = 0
-    for file in path.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += file.lstat().st_size
-    return total

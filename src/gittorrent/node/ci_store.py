@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gittorrent.disk_space import UNBOUNDED
+from gittorrent.disk_space import UNBOUNDED, bytes_below
 from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git.remote_http import write_all
@@ -333,11 +333,4 @@ def _digest_of(url: str) -> str:
 
 
 def _size_of(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    size = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                size += os.lstat(f"{folder}/{name}").st_size
-    return size
+    return path.stat().st_size if path.is_file() else bytes_below(path)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gittorrent.discovery.ports import Way
+from gittorrent.disk_space import bytes_below
 from gittorrent.durable import FileState, file_state
 from gittorrent.errors import GitTorrentError, LocalError
 from gittorrent.event_log import EventLog
@@ -293,7 +294,7 @@ class Collecting:
         now = time.monotonic()
         measured = self._sizes.get(row.repository_id)
         if measured is None or now - measured[0] > SIZE_SECONDS:
-            measured = self._sizes[row.repository_id] = (now, size_of(Path(row.path)))
+            measured = self._sizes[row.repository_id] = (now, bytes_below(Path(row.path)))
         return measured[1]
 
     def measured(self, repository: RepositoryId) -> int:
@@ -422,12 +423,3 @@ async def trust_in(url: str) -> AddressClass:
         kind = address_class(address)
         found = kind if found is None else less_trusted(kind, found)
     return found or AddressClass.PUBLIC
-
-
-def size_of(git_dir: Path) -> int:
-    """Return the bytes of all files of a repository: whoever publishes decides on each of them."""
-    total = 0
-    for each in git_dir.rglob("*"):
-        with contextlib.suppress(OSError):  # it went meanwhile
-            total += each.lstat().st_size
-    return total

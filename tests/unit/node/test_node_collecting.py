@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from gittorrent.discovery.ports import Way
+from gittorrent.disk_space import bytes_below
 from gittorrent.ids import Oid, RepositoryId
-from gittorrent.node.collecting import Collecting, read_collection, size_of, trust_in
+from gittorrent.node.collecting import Collecting, read_collection, trust_in
 from gittorrent.node.collection_file import MAX_BYTES, CollectionError
 from gittorrent.node.collection_judge import LeftOutError, judge_log
 from gittorrent.node.collection_plan import Brought
@@ -165,6 +166,6 @@ def test_what_waits_for_its_time_does_not_go_because_the_clock_leaps(
 
 def test_every_file_of_a_repository_counts(published: Carried) -> None:
     path = published.layout.git_dir
-    before = size_of(path)
+    before = bytes_below(path)
     (published.layout.own / "pushes" / "large").write_bytes(b"x" * 5000)
-    assert size_of(path) - before >= 5000
+    assert bytes_below(path) - before >= 5000

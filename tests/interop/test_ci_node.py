@@ -413,8 +413,12 @@ def test_only_what_is_listed_is_given(site: Site) -> None:
     assert b"packfile" in asked(site, HEADER, parent)
 
 
-def test_parents_of_what_is_not_listed_are_not_given(site: Site) -> None:
-    """Git gives the parents of whatever commit somebody says to have without them."""
+@pytest.mark.parametrize("depth", [0x7FFFFFFF, 0x17FFFFFFF, 0x7FFFFFFF7FFFFFFF])
+def test_parents_of_what_is_not_listed_are_not_given(site: Site, depth: int) -> None:
+    """Git gives the parents of whatever commit somebody says to have without them.
+
+    It does so at the depth that stands for everything, and keeps 32 bits of the one it is told.
+    """
     site.server.password = "secret"
     mistake = site.commit("mistake", "refs/heads/mistake")
     child = site.commit("its child", "refs/heads/mistake", mistake)
@@ -423,7 +427,7 @@ def test_parents_of_what_is_not_listed_are_not_given(site: Site) -> None:
     wait_until(site.has_copy, "the node has a copy")
     gitcmd.git(site.upstream, "branch", "-D", "mistake")
     head, parent = site.upstream_head(), gitcmd.text(site.upstream, "rev-parse", "HEAD~1")
-    everything = f"deepen {0x7FFFFFFF}"
+    everything = f"deepen {depth}"
     assert b"packfile" in asked(site, HEADER, head, shallow=(parent,), shape=everything)
     with pytest.raises(NoAnswerError, match="not all of it is reached"):
         asked(site, HEADER, head, shallow=(child,), shape=everything)

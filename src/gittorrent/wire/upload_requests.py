@@ -44,7 +44,6 @@ _IGNORED_CAPABILITIES = (b"agent=", b"session-id=")
 _PLAIN_AGENT = re.compile(rb"agent=[!-~]{1,256}\Z")
 _LISTING = re.compile(rb"(?:peel|symrefs|unborn|ref-prefix [^\x00-\x20\x7f]{1,1024})\Z")
 _SWITCHES = frozenset({b"thin-pack", b"include-tag", b"ofs-delta", b"deepen-relative"})
-_ALL_OF_IT = b"deepen 2147483647"
 _SHAPE = re.compile(
     rb"(?:(?:deepen|deepen-since) [1-9][0-9]{0,18}"
     rb"|filter (?:blob:none|blob:limit=[0-9]{1,18}[kmg]?|tree:[0-9]{1,9}))\Z"
@@ -52,7 +51,9 @@ _SHAPE = re.compile(
 _OIDS = {size: re.compile(rb"(want|have|shallow) ([0-9a-f]{%d})\Z" % size) for size in (40, 64)}
 
 _MAX_PREFIX = len(b"ref-prefix ") + 256
-_QUESTION_SHAPE = re.compile(rb"(?:deepen [1-9][0-9]{0,8}\Z|filter )")
+_COUNTED = re.compile(rb"deepen [1-9][0-9]{0,8}\Z")
+"""Depths that git takes as they are: of longer ones it keeps 32 bits, and 2,147,483,647 is all."""
+_QUESTION_SHAPE = re.compile(_COUNTED.pattern + rb"|filter ")
 _QUESTION_SWITCHES = frozenset({b"include-tag", b"ofs-delta"})
 
 
@@ -99,7 +100,7 @@ class UploadRequest(Struct, frozen=True):
         With the depth that stands for all of it, and with one that counts from where the asker's
         history ends, git gives what is wanted by nobody: the past of commits called shallow.
         """
-        is_depth = all(line.startswith(b"deepen ") and line != _ALL_OF_IT for line in self.shape)
+        is_depth = all(map(_COUNTED.match, self.shape))
         return len(self.shape) == 1 and is_depth and b"deepen-relative" not in self.switches
 
     def arguments(self) -> list[bytes]:

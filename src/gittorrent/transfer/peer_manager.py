@@ -251,7 +251,7 @@ class PeerManager:
         self._have_scheduler = HaveScheduler()
         self._told_first = 0
         for mirror in self.mirrors:
-            if not (mirror.has_ended and mirror.may_return):
+            if not self.is_lost(mirror):
                 self._tasks.start(self._offer_help(mirror, download))
         if download.wanted.total >= SMALLEST_SHARED:
             self._listen(repository)

@@ -275,6 +275,8 @@ def test_whoever_was_lost_between_two_reels_is_dialled_for_the_second() -> None:
             sock = await scene.first(AddressClass.LOOPBACK, listener)
             sock.close()
             await scene.peer_manager.mirrors[0].wait_closed()
+            while scene.peer_manager._watched:  # until what is left of it has ended, too
+                await asyncio.sleep(0)
             shape = PackShape(10, 10)
             wanted = WantedPack(ReelName(None, PushId("ab" * 20)), MANIFEST, shape, 1)
             download = PackDownload(wanted, cast("PartialPack", None))

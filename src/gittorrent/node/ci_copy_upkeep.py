@@ -73,9 +73,7 @@ class CiCopyUpkeep:
 
     def all_for(self, asker: Asker, request: UploadRequest) -> list[Copy]:
         """Return the copies that an answer can be made from."""
-        found = [self.copy(asker)]
-        if request.shape and self.suits(asker, request):
-            found.append(self.copy(asker, request.shape))
+        found = (self.copy(asker), self._of_shape(asker, request))
         return [each for each in found if each is not None]
 
     def for_news(self, asker: Asker, request: UploadRequest) -> Copy | None:
@@ -84,10 +82,11 @@ class CiCopyUpkeep:
         That is one of the same shape where there is no whole one: once it has what is wanted, all
         is there that the answer may have, and where it cuts history off the asker does, too.
         """
-        found = self.copy(asker)
-        if found is None and self.suits(asker, request):
-            found = self.copy(asker, request.shape)
-        return found
+        return self.copy(asker) or self._of_shape(asker, request)
+
+    def _of_shape(self, asker: Asker, request: UploadRequest) -> Copy | None:
+        is_one = request.shape and self.suits(asker, request)
+        return self.copy(asker, request.shape) if is_one else None
 
     def suits(self, asker: Asker, request: UploadRequest) -> bool:
         """Tell whether a request can be answered from a copy of its shape, if it has one.

@@ -97,6 +97,32 @@ def test_many_that_disappear_at_once_wait_for_a_confirmation(site: Site, operato
         assert "held back" not in operator.gittorrent("status").ok().out
 
 
+def test_what_the_operator_carries_himself_waits_for_no_confirmation(
+    site: Site, operator: Person
+) -> None:
+    """Nor does what another collection names, or what never came: nothing happens to it."""
+    with serve(site.owner) as site.node:
+        operator.gittorrent("mirror", site.node.url("one"), "--once").ok()
+        nowhere = f'[[repository]]\nid = "{"b" * 51}a"\n'
+        listed = [site.entry(name) for name in ("list", "one", "two", "three")]
+        site.name("".join([*listed, nowhere]))
+        once(operator, site.node)
+        assert set(carried(operator)) == {"list", "one", "two", "three"}
+        assert states(operator)["b" * 51 + "a"] == (
+            "coming",
+            f"no mirror of gittorrent://{'b' * 51}a can be asked: none is known on this machine,"
+            " and none was found",
+        )
+        site.name_all("three")
+        once(operator, site.node).ok()
+        (held,) = json.loads(operator.gittorrent("confirm", "--json").ok().out)
+        assert held["names"] == [site.ids["two"]]
+        assert "1 of 2 repositories disappeared" in operator.gittorrent("status").ok().out
+        operator.gittorrent("confirm", "list").ok()
+        once(operator, site.node).ok()
+        assert set(carried(operator)) == {"list", "one", "three"}
+
+
 @pytest.mark.parametrize("by_node", [False, True])
 def test_what_is_no_collection_is_said_once(site: Site, operator: Person, by_node: bool) -> None:
     """With what to do, and an exit code that says so."""

@@ -33,7 +33,8 @@ class EntryStatus(Struct, frozen=True):
         repository_id: its id.
         name: it is carried under, or the one that the collection wishes.
         state: what becomes of it (`gittorrent.node.collection_plan.State`).
-        reason: why it is not carried, or for what other reason; else empty.
+        reason: why it is not carried, for what other reason, or why it could not be had when it was
+            tried last; else empty.
         priority: that the collection wishes.
         urls: where it may be had.
         named: whether the collection names it still.

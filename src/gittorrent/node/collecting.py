@@ -48,6 +48,7 @@ from gittorrent.wire.urls import AddressClass, address_class, less_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from gittorrent.node.collection_plan import Brought
     from gittorrent.node.config import CollectionConfig
@@ -167,14 +168,33 @@ class Collecting:
 
     def _before(self, repository: RepositoryId, title: str, now: int) -> Before:
         kind = HeldKind.REPOSITORIES
+        named = {row.repository: row for row in self._table.named(repository)}
         return Before(
             repository,
             title,
-            {row.repository: row for row in self._table.named(repository)},
+            named,
             self._held.of(kind, repository),
             self._held.recently_departed(kind, repository, now),
-            {row.repository_id: row.name for row in self._database.carried()},
+            self._here_for(named.keys() - self._named_by_others(repository)),
         )
+
+    def _here_for(self, named: AbstractSet[RepositoryId]) -> dict[RepositoryId, str]:
+        """Return which are here for nothing but collections, and what they are called."""
+        followed = FollowTable(self._database).all_followed()
+        return {
+            row.repository_id: row.name
+            for row in self._database.carried()
+            if row.repository_id in named and _goes(row, followed.get(row.repository_id))
+        }
+
+    def _named_by_others(self, collection: RepositoryId | None = None) -> set[RepositoryId]:
+        """Return what is named by collections, but for one."""
+        return {
+            row.repository
+            for each in self._table.all()
+            if each.repository_id is not None and each.repository_id != collection
+            for row in self._table.named(each.repository_id)
+        }
 
     def _apply(
         self,
@@ -197,12 +217,7 @@ class Collecting:
 
     def _marks(self, collection: RepositoryId, done: Intake) -> Statements:
         """Mark what leaves with the last collection that names it; unmark what is named again."""
-        others = {
-            row.repository
-            for each in self._table.all()
-            if each.repository_id not in (None, collection)
-            for row in self._table.named(RepositoryId(each.repository_id or ""))
-        }
+        others = self._named_by_others(collection)
         named = {row.repository for row in done.rows}
         found: Statements = []
         for repository, how in FollowTable(self._database).all_followed().items():
@@ -239,11 +254,11 @@ class Collecting:
         if done.hold is not None:
             _log.warning(
                 "held-back",
-                "{repository} lost {gone} of {total} repositories at once: they are carried on"
-                " until 'gittorrent confirm {repository}'",
+                "{repository} lost {gone} of {total} repositories that are here for it at once:"
+                " they are carried on until 'gittorrent confirm {repository}'",
                 repository=title,
                 gone=len(done.hold.names),
-                total=len(before.named),
+                total=done.hold.total,
             )
 
     # -- what is to be carried
@@ -278,6 +293,7 @@ class Collecting:
             {each: self._size(by_id[each]) for each in by_collection & by_id.keys()},
             self._table.refused(),
             self._table.excluded(),
+            self._database.failing(),
         )
         named = []
         for row in collections:
@@ -340,20 +356,13 @@ class Collecting:
 
         What another process changes just now is left for the next time.
         """
-        named = {
-            row.repository
-            for each in self._table.all()
-            if each.repository_id is not None
-            for row in self._table.named(each.repository_id)
-        }
         followed = FollowTable(self._database).all_followed()
         if not any(how.leaving for how in followed.values()):
             return
+        named = self._named_by_others()
         for row in self._database.carried():
             how = followed.get(row.repository_id)
-            if how is None or not (how.leaving and how.by_collection) or how.by_config:
-                continue
-            if row.role != MIRROR or row.repository_id in named:
+            if how is None or not (how.leaving and _goes(row, how)) or row.repository_id in named:
                 continue
             with contextlib.suppress(BusyError):
                 try:
@@ -373,6 +382,12 @@ class Collecting:
                         repository=row.name,
                         repository_id=row.repository_id,
                     )
+
+
+def _goes(row: CarriedRow, how: FollowRow | None) -> bool:
+    """Tell whether something that is carried goes once no collection names it."""
+    is_brought = how is not None and how.by_collection and not how.by_config
+    return is_brought and row.role == MIRROR
 
 
 def read_collection(carried: Carried, log: VerifiedLog) -> CollectionFile:

@@ -1,8 +1,8 @@
 """What newer content of a collection changes: what is named, what is gone, what is held back.
 
-Pure. Rules: what the owners add counts at once; what they take out goes if that is ordinary, and
-waits for a confirmation if many disappear at once; a mistake in the document takes nothing out.
-Must not know what is carried.
+Pure. Rules: what the owners add counts at once; what they take out goes if that is ordinary; if
+many disappear at once, those that are here for the collection alone wait for a confirmation, since
+nothing happens to others; a mistake in the document takes nothing out.
 Source: docs/protocol/collections.md, Following.
 """
 
@@ -19,7 +19,7 @@ from gittorrent.store.collected import CollectedRow
 from gittorrent.store.held import HeldKind, HeldRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gittorrent.node.collection_file import CollectionFile
     from gittorrent.push.purge_guard import Threshold
@@ -34,7 +34,7 @@ class Before(Struct, frozen=True):
         named: that it named, what is held among them.
         held: what is held back of it.
         recent: how many repositories disappeared lately.
-        names: that repositories are carried under here.
+        names: of those that are here for this collection alone, by id: they go if it lets go.
     """
 
     collection: RepositoryId
@@ -88,11 +88,12 @@ def take_in(
     )
     stay = (judged.held | there) & known.keys() - rows.keys()
     last = len(found.entries)
-    kept = [replace(known[each], place=last) for each in sorted(stay)]
-    hold = _hold(judged.newly_held, before, now) if judged.newly_held else None
+    hold = _hold(judged.newly_held & before.names.keys(), before, now)
+    nothing_here = judged.newly_held - before.names.keys()
+    kept = [replace(known[each], place=last) for each in sorted(stay - nothing_here)]
     return Intake(
         [*rows.values(), *kept],
-        frozenset(map(RepositoryId, judged.go)),
+        frozenset(map(RepositoryId, judged.go | nothing_here)),
         hold,
         judged.go | judged.back,
         judged.departed,
@@ -114,16 +115,19 @@ def _rows(found: CollectionFile, before: Before, now: int) -> dict[str, Collecte
     }
 
 
-def _hold(names: frozenset[str], before: Before, now: int) -> HeldRow:
-    """Return what is to be recorded of names that disappeared suddenly."""
-    called = {
-        str(each): before.names.get(each, row.name)
-        for each, row in before.named.items()
-        if each in names
-    }
-    kind = HeldKind.REPOSITORIES
-    total = len(before.named)
-    return HeldRow(kind, before.collection, before.title, called, total=total, since=now)
+def _hold(names: Collection[str], before: Before, now: int) -> HeldRow | None:
+    """Return what is to be recorded of names that disappeared suddenly; None for nothing."""
+    if not names:
+        return None
+    called = {str(each): name for each, name in before.names.items() if each in names}
+    return HeldRow(
+        HeldKind.REPOSITORIES,
+        before.collection,
+        before.title,
+        called,
+        total=len(before.names),
+        since=now,
+    )
 
 
 def let_go(before: Before, now: int) -> Intake | None:

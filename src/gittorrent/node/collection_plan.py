@@ -56,7 +56,8 @@ class Outcome(Struct, frozen=True):
     Args:
         row: the entry.
         state: what becomes of it.
-        reason: why it is not carried, or for what other reason; else empty.
+        reason: why it is not carried, or for what other reason, or why it did not come when it was
+            tried last; else empty.
         is_named: whether the collection names it still.
     """
 
@@ -121,6 +122,7 @@ class World(Struct, frozen=True):
         sizes: bytes of packs of what collections brought.
         refused: why some were not taken when their logs were looked at.
         excluded: that the operator removed.
+        failing: why the last look for each of some repositories failed.
     """
 
     carried: Mapping[RepositoryId, CarriedRow]
@@ -130,6 +132,7 @@ class World(Struct, frozen=True):
     sizes: Mapping[RepositoryId, int] = field(default_factory=dict)
     refused: Mapping[RepositoryId, str] = field(default_factory=dict)
     excluded: Collection[RepositoryId] = frozenset()
+    failing: Mapping[RepositoryId, str] = field(default_factory=dict)
 
 
 class CollectionPlan(Struct, frozen=True):
@@ -224,7 +227,8 @@ class _Planning:
         """Return which limit keeps a repository from being followed; empty if none does."""
         limits, size = self._named.limits, self._world.sizes.get(row.repository, 0)
         if self._count >= limits.repositories:
-            return f"the limit of {limits.repositories} repositories is reached"
+            noun = "repository" if limits.repositories == 1 else "repositories"
+            return f"the limit of {limits.repositories} {noun} is reached"
         if size > limits.each:
             return f"it has {show_bytes(size)}, more than the {show_bytes(limits.each)} allowed"
         if self._total > limits.total or (not is_here and self._total == limits.total):
@@ -268,4 +272,6 @@ class _Planning:
             return Outcome(
                 row, State.HELD, "it is named no more; 'gittorrent confirm' says what lets it go"
             )
-        return Outcome(row, State.CARRIED if is_here else State.COMING)
+        if is_here:
+            return Outcome(row, State.CARRIED)
+        return Outcome(row, State.COMING, self._world.failing.get(row.repository, ""))

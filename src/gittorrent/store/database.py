@@ -442,6 +442,11 @@ class Database:
         *figures, live = rows[0]
         return replace(CheckRow(*figures), live=bool(live))
 
+    def failing(self) -> dict[RepositoryId, str]:
+        """Return why the last look for each repository failed that failed."""
+        rows = self._read("SELECT repository_id, error FROM checks WHERE failures > 0")
+        return {RepositoryId(repository): str(error) for repository, error in rows}
+
     def distrust(self, repository: RepositoryId, key: str, reason: str, now: int) -> None:
         """Believe no manifest of ``key`` any more for a repository."""
         with self._writing():

@@ -22,11 +22,18 @@ def text(*ids: RepositoryId, more: str = "") -> str:
     return "".join(f'[[repository]]\nid = "{each}"\n' for each in ids) + more
 
 
-def before(*ids: RepositoryId, held: HeldRow | None = None, recent: int = 0) -> Before:
+def before(
+    *ids: RepositoryId,
+    held: HeldRow | None = None,
+    recent: int = 0,
+    here: Mapping[RepositoryId, str] | None = None,
+) -> Before:
     named: Mapping[RepositoryId, CollectedRow] = {
         each: CollectedRow(each, f"n{each[0]}", since=5) for each in ids
     }
-    return Before(COLLECTION, "list", named, [] if held is None else [held], recent, {A: "here"})
+    if here is None:
+        here = {each: f"here {each[0]}" for each in ids}
+    return Before(COLLECTION, "list", named, [] if held is None else [held], recent, here)
 
 
 def after(content: str, known: Before) -> Intake:
@@ -57,11 +64,23 @@ def test_many_that_are_taken_out_are_held() -> None:
         HeldKind.REPOSITORIES,
         COLLECTION,
         "list",
-        {A: "here", B: "nb", C: "nc"},
+        {A: "here a", B: "here b", C: "here c"},
         total=4,
         since=9,
     )
     assert {row.repository for row in found.rows} == {A, B, C, D}
+
+
+def test_only_what_is_here_for_the_collection_is_held() -> None:
+    """Deciding would do nothing about others, such as the operator's own, or what never came."""
+    found = after(text(D), before(A, B, C, D, here={B: "beta", D: "delta"}))
+    assert found.hold == HeldRow(
+        HeldKind.REPOSITORIES, COLLECTION, "list", {B: "beta"}, total=2, since=9
+    )
+    assert (found.gone, found.departed) == (frozenset({A, C}), 3)
+    assert {row.repository for row in found.rows} == {B, D}
+    found = after(text(D), before(A, B, C, D, here={D: "delta"}))
+    assert (found.hold, found.gone) == (None, frozenset({A, B, C}))
 
 
 def test_small_steps_are_held_too() -> None:

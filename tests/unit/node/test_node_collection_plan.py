@@ -68,6 +68,13 @@ def test_what_is_named_is_brought_by_its_id() -> None:
     assert found.brought[B].name == "nb"
 
 
+def test_why_something_did_not_come_is_said() -> None:
+    world = replace(here(A), failing={A: "they are down", B: "nobody has it"})
+    found = plan_collections([named(rows(A, B))], world)
+    assert states(found) == {"a": "carried", "b": "coming"}
+    assert (reason(found, A), reason(found, B)) == ("", "nobody has it")
+
+
 def test_what_the_operator_asked_for_is_left_alone() -> None:
     origin = CarriedRow("na", A, "/a.git", "origin")
     world = World({A: origin, B: mirror(B)}, asked=frozenset({C}))
@@ -95,6 +102,7 @@ def test_the_limit_of_repositories_keeps_what_is_here_and_then_goes_by_priority(
     assert reason(found, A) == "the limit of 2 repositories is reached"
     found = plan_collections([limited(entries, repositories=1)], here(A, B))
     assert states(found) == {"a": "carried", "b": "not followed", "c": "left out"}
+    assert reason(found, B) == "the limit of 1 repository is reached"
     assert found.barred == {B}
 
 

@@ -17,7 +17,6 @@ from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.repository.cache import sweep_unattended
 from gittorrent.repository.indexing import feeding
 from gittorrent.repository.layout import Layout
-from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.reelstore import ReelStore, ReelStoreError
 from gittorrent.repository.same_pack import same_packs
 from gittorrent.repository.shapestore import ShapeStore
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
     from gittorrent.repository.indexing import Indexer
     from gittorrent.repository.receive import Receiver, SignedManifest
     from gittorrent.repository.reelstore import StoredReel
-    from gittorrent.store.database import CarriedRow
     from gittorrent.store.processes import DownloadFigures
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -60,15 +58,6 @@ def _wanted(offer: ReelOffer, signed: SignedManifest) -> WantedPack:
         len(manifest.parts),
         manifest.shape.is_asked_for,
     )
-
-
-def _is_public(row: CarriedRow) -> bool:
-    """Tell whether what is carried at a place may be shared with other repositories."""
-    try:
-        layout = Layout(find_repository(Path(row.path)).git_dir)
-    except NotARepositoryError:
-        return False  # it is gone
-    return not is_private_here(layout, row.repository_id)
 
 
 class ReelFetcher:
@@ -251,7 +240,7 @@ class ReelFetcher:
         if found or is_private(self._context.database, manifest.repository):
             return found
         others = [row for row in rows if row.repository_id != manifest.repository]
-        return same_packs(signed, [Path(row.path) for row in others if _is_public(row)])
+        return same_packs(signed, [(Path(row.path), row.repository_id) for row in others])
 
     async def _download_parts(
         self,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from gittorrent.ids import ManifestId
 from gittorrent.repository.carried import Carried
-from support import gitcmd, lying_web
+from gittorrent.signing.keys import Signer
+from gittorrent.transfer.content_source import ServedPack
+from gittorrent.wire.urls import Endpoint
+from support import bulk, gitcmd, hostile, lying_web, nodes
 from support.lying_web import Answering, Lie, WebLiar
 from support.programs import Person, somebody
+from support.repositories import Builder, noise
+from support.slow_lines import breaking_line
 
 IN_VAIN = 2
 """Requests for each file that come to nothing."""
@@ -105,3 +113,92 @@ def test_a_line_that_breaks_again_and_again(web: WebLiar, large: Carried, person
 
     web.lies = {"*.pack": broken}
     is_cloned(person, web, large)
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory, owner_key: Signer) -> Carried:
+    """A published repository whose pack has a few parts of 256 KiB."""
+    git_dir = gitcmd.init(tmp_path_factory.mktemp("noisy") / "r.git")
+    made = Builder(git_dir, "sha1")
+    made.commit("refs/heads/main", [], {b"noise": noise("noise", 900_000)})
+    made.flush()
+    return nodes.publish(git_dir, owner_key, "project")
+
+
+UNTOLD = replace(nodes.LOOPBACK, url=Endpoint("git", "127.0.0.1", 1, "/"))
+"""Of a node that tells nobody where it listens itself."""
+
+
+class Spoils(hostile.WrongBytes):
+    """Sends wrong bytes up to the middle of a part, and hangs up."""
+
+    def pack(self, manifest: ManifestId) -> ServedPack | None:
+        found = super().pack(manifest)
+        if found is None:
+            return None
+        short = found.path.with_suffix(".short")
+        short.write_bytes(found.path.read_bytes()[: found.part_size // 2])
+        return replace(found, path=short)
+
+
+def test_who_sends_wrong_beginnings_spoils_no_parts_of_others(
+    noisy: Carried, people: Callable[[str], Person], tmp_path: Path
+) -> None:
+    """The honest mirror's line breaks as well; what came from each is put to its own."""
+    user, home = people("user"), nodes.make_home(tmp_path / "h")
+    mirror = nodes.copy_as_mirror(noisy, tmp_path / "l.git", "git://127.0.0.1:1/project.git")
+    with (
+        hostile.lying(mirror, nodes.make_home(tmp_path / "l"), Spoils) as liar,
+        nodes.serving(noisy, home=home, options=UNTOLD) as served,
+    ):
+        nodes.list_mirrors(home, noisy, f"{liar.git}/project.git")
+        host, _, port = served.git.removeprefix("git://").rpartition(":")
+        with breaking_line((host, int(port)), SHORT) as (line, _):
+            user.git("clone", "--mirror", f"gittorrent://{line}/project.git", "c").ok()
+    assert gitcmd.refs(user.root / "c") == bulk.published(gitcmd.refs(noisy.layout.git_dir))
+
+
+def test_a_line_that_brings_the_same_again_and_again_is_given_up(
+    noisy: Carried, people: Callable[[str], Person], tmp_path: Path
+) -> None:
+    """A pack file that ends in the middle of a part; nobody else has it."""
+    user, home = people("user"), nodes.make_home(tmp_path / "h")
+    with hostile.lying(noisy, home, hostile.ClosesMidPart) as liar:
+        at = liar.git.removeprefix("git://")
+        done = user.git("clone", "--mirror", f"gittorrent://{at}/project.git", "c")
+    done.failed(128, "the download stopped with 0 of 4 parts")
+
+
+SHORT = 100_000
+"""Bytes after which a line breaks: less than a part."""
+
+
+@pytest.mark.parametrize("way", ["git", "websocket", "files"])
+def test_a_line_that_breaks_before_a_part_is_whole(
+    noisy: Carried, people: Callable[[str], Person], tmp_path: Path, way: str
+) -> None:
+    """What came of a part is kept, and only the rest is asked for."""
+    user = people("user")
+    with contextlib.ExitStack() as stack:
+        if way == "files":
+            done = people("owner").gittorrent(
+                "export", noisy.layout.git_dir, tmp_path / "w/project"
+            )
+            done.ok()
+            web = stack.enter_context(lying_web.serving(WebLiar(tmp_path / "w")))
+            at = web.url.removeprefix("http://")
+        else:
+            home = nodes.make_home(tmp_path / "h")
+            served = stack.enter_context(nodes.serving(noisy, home=home, options=UNTOLD))
+            at = (served.git if way == "git" else served.http).partition("://")[2]
+        host, _, port = at.rpartition(":")
+        line, carried = stack.enter_context(breaking_line((host, int(port)), SHORT))
+        url = f"gittorrent://{line}/project.git" if way == "git" else f"http://{line}/project"
+        url = url if way == "git" else f"gittorrent::{url}"
+        user.git("clone", "-q", "--mirror", url, "c").ok()
+    size = sum(reel.manifest.pack_size for reel in noisy.reels.all())
+    assert carried.count(SHORT) > 2
+    if way != "files":  # of several connections all end with the one that breaks
+        assert sum(carried) < 2 * size
+    assert gitcmd.refs(user.root / "c") == bulk.published(gitcmd.refs(noisy.layout.git_dir))
+    user.git("fsck", "--strict", cwd=user.root / "c").ok()

@@ -151,6 +151,10 @@ class Download:
                 self._has(event)
             case ev.PartProgress():
                 self._progress(event)
+            case ev.PartTakenUp():
+                peer = self._state.peers.get(event.peer)
+                if peer is not None:
+                    peer.take_up(event.part, event.received)
             case ev.PartArrived():
                 self._arrived(event)
             case ev.PartVerified():
@@ -179,7 +183,11 @@ class Download:
         if known or len(self._state.peers) >= MAX_PEERS or self._bad_bitmap(event):
             return
         claim = None if event.have is None else event.have.to_mask()
-        self._state.add_peer(Peer(event.peer, event.cost, claim))
+        peer = Peer(event.peer, event.cost, claim)
+        for part in event.begun:
+            if self.wants(part):
+                peer.begun |= self._state.picker.bit(part)
+        self._state.add_peer(peer)
         self._hungry[event.peer] = None
 
     def _has(self, event: ev.PeerHas) -> None:

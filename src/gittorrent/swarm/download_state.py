@@ -109,6 +109,7 @@ class DownloadState:
     def ask(self, now: float, peer: Peer, first: int, last: int) -> None:
         """Note that a run was asked of a peer."""
         self.picker.take(first, last)
+        peer.begun &= ~self.picker.run_mask(first, last)
         for part in range(first, last + 1):
             peer.fly(now, part, self.layout.size(part))
             self.askers.setdefault(part, []).append(peer)

@@ -31,11 +31,15 @@ class PeerKind(enum.Enum):
 
 
 class PeerJoined(Struct, frozen=True):
-    """A peer can be asked from now on; ``have`` is what it claims, None for everything."""
+    """A peer can be asked from now on; ``have`` is what it claims, None for everything.
+
+    ``begun``: parts that it gave the beginning of before it was lost, which it is asked for first.
+    """
 
     peer: PeerKey
     have: PartSet | None
     cost: PeerKind = PeerKind.SESSION
+    begun: tuple[int, ...] = ()
 
 
 class PeerHas(Struct, frozen=True):
@@ -47,6 +51,14 @@ class PeerHas(Struct, frozen=True):
 
 class PartProgress(Struct, frozen=True):
     """``received`` bytes of a part have come so far; sent now and then while a part flows."""
+
+    peer: PeerKey
+    part: int
+    received: int
+
+
+class PartTakenUp(Struct, frozen=True):
+    """A part was asked for without its first ``received`` bytes: the peer gave them before."""
 
     peer: PeerKey
     part: int
@@ -111,6 +123,7 @@ Event = (
     PeerJoined
     | PeerHas
     | PartProgress
+    | PartTakenUp
     | PartArrived
     | PartVerified
     | PartWrong

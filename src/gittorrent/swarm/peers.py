@@ -106,6 +106,7 @@ class Peer(Struct, eq=False):
     claim: int | None
     meter: Meter = field(default_factory=Meter)
     flights: dict[int, Flight] = field(default_factory=dict)
+    begun: int = 0  # a picker mask of the parts whose beginning came from it
     refused: set[int] = field(default_factory=set)
     unjudged: int = 0  # parts that came from it and are being verified
     snubbed: bool = False
@@ -159,6 +160,12 @@ class Peer(Struct, eq=False):
         if not self.flights:
             self.meter.begin(now)
         self.flights[part] = Flight(part, size, now)
+
+    def take_up(self, part: int, received: int) -> None:
+        """Record that of a part just asked for ``received`` bytes are here since before."""
+        flight = self.flights.get(part)
+        if flight is not None:
+            flight.received = min(received, flight.size)
 
     def receive(self, now: float, part: int, received: int, *, complete: bool) -> None:
         """Record that of a part ``received`` bytes are here by now (clipped to its size)."""

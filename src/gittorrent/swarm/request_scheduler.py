@@ -3,6 +3,7 @@
 For ``Download``, which calls ``fill`` whenever a peer may have room. The rules:
 
 - *Pipeline*: each peer owes as much as its bandwidth and distance make sensible (peers.py).
+- *Begun*: a peer that comes back goes on with what it had begun to give.
 - *In order*: a peer gets the lowest part that would not come sooner from the others. While it
   fetches one part the others get through so many; a slow peer therefore starts that far ahead
   and never holds up the part that the indexer needs next.
@@ -139,6 +140,8 @@ class RequestScheduler:
                 candidates &= ~picker.bit(flight.part)
         if not candidates:
             return self._repeat(context, peer) if not picker.free else None
+        if begun := candidates & peer.begun:
+            return picker.pick(begun, Mode.IN_ORDER, 0, 1)
         if peer.snubbed:
             return picker.pick(candidates, context.mode, self.state.layout.parts, 1)
         if (head := self._late_head(context, peer)) is not None:

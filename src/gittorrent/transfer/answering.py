@@ -270,15 +270,17 @@ class Answer:
                 run = (question.reel, question.manifest, index, index, question.total)
                 yield Step(MissingParts(*run))
                 continue
-            yield part_step(pack, question.manifest, index)
+            yield part_step(pack, question.manifest, index, question.begun)
 
 
-def part_step(pack: ServedPack, manifest: ManifestId, index: int) -> Step:
-    """Return the step that sends one part of a pack."""
+def part_step(pack: ServedPack, manifest: ManifestId, index: int, begun: int = 0) -> Step:
+    """Return the step that sends one part of a pack, without its first ``begun`` bytes."""
     offset = index * pack.part_size
     count = min(pack.part_size, pack.view.size - offset)
+    if begun >= count:
+        begun = 0  # there is no such beginning: all of it is what can be sent
     return Step(
-        ReceivePart(pack.reel, manifest, index, pack.parts, count),
+        ReceivePart(pack.reel, manifest, index, pack.parts, count - begun, begun),
         path=pack.path,
-        pieces=tuple(pack.view.pieces(offset, count)),
+        pieces=tuple(pack.view.pieces(offset + begun, count - begun)),
     )

@@ -110,6 +110,7 @@ class GitMirror:
         self._pack: WantedPack | None = None
         self._sink: PartSink | None = None
         self._waiting: deque[tuple[int, int]] = deque()
+        self._beginnings: dict[int, bytes] = {}  # of parts that are asked for from there on
         self._closing = False
         self.has_given = False
         self.has_ended = False
@@ -224,6 +225,7 @@ class GitMirror:
         self._pack = pack
         self._sink = sink
         self._waiting.clear()
+        self._beginnings.clear()
         claim = self._claims.pop(pack.manifest, None)
         if claim is not None:
             # Soon, not now: the scheduler has to know us before it hears what we have.
@@ -236,11 +238,15 @@ class GitMirror:
 
     def cancel(self, first: int, last: int) -> None:
         """Withdraw a run of parts."""
-        with contextlib.suppress(ValueError):
-            self._waiting.remove((first, last))
-            return
+        kept: deque[tuple[int, int]] = deque()
+        unsent = 0
+        for begin, end in self._waiting:
+            unsent += max(0, min(end, last) - max(begin, first) + 1)
+            rest = ((begin, min(end, first - 1)), (max(begin, last + 1), end))
+            kept.extend(run for run in rest if run[0] <= run[1])
+        self._waiting = kept
         pack = self._pack
-        if pack is not None and not self._conversation.session.closed:
+        if unsent <= last - first and pack is not None and not self._conversation.session.closed:
             self._conversation.say(CancelParts(pack.reel, pack.manifest, first, last, pack.total))
 
     def flowing(self) -> tuple[int, int] | None:
@@ -248,7 +254,7 @@ class GitMirror:
         receiving = self._conversation.session.receiving
         if receiving is None or not isinstance(receiving.message, ReceivePart):
             return None
-        return receiving.message.part, receiving.received
+        return receiving.message.part, receiving.message.begun + receiving.received
 
     async def wait_closed(self) -> None:
         """Wait until the conversation is over, whichever end ends it."""
@@ -288,24 +294,61 @@ class GitMirror:
             self._ready.exception()  # nobody may be waiting for it
         self._questions.let_go(reason)
         if self._sink is not None:
+            self._keep_beginnings(self._sink)
             self._sink.mirror_lost(self, reason)
+
+    def _keep_beginnings(self, sink: PartSink) -> None:
+        """Give back what is here of parts that are not whole, until the mirror is there again."""
+        cut_short = self._conversation.session.take_cut_short()
+        if cut_short is not None and isinstance(cut_short.message, ReceivePart):
+            message = cut_short.message
+            before = self._beginnings.get(message.part, b"")
+            beginning = before[: message.begun] + (cut_short.payload or b"")
+            if self._is_current(message.manifest) and len(beginning) > len(before):
+                self.has_given = True
+                self._beginnings[message.part] = beginning
+        for part, beginning in self._beginnings.items():
+            sink.part_broke_off(self, part, beginning)
+        self._beginnings.clear()
 
     def _send_waiting(self) -> None:
         pack = self._pack
         while self._waiting and pack is not None and not self._conversation.session.closed:
             if self._conversation.session.room == 0:
                 return
-            first, last = self._waiting.popleft()
-            message = FetchParts(pack.reel, pack.manifest, first, last, pack.total)
+            message = self._next_request(pack, *self._waiting.popleft())
             with contextlib.suppress(ConversationEndedError):
                 self._conversation.say(message, pack.shape)
+
+    def _next_request(self, pack: WantedPack, first: int, last: int) -> FetchParts:
+        """Return the request for a run, up to a part that came in part: that is one for itself."""
+        run = (pack.reel, pack.manifest)
+        for part in range(first, last + 1):
+            if not self._taken_up(part):
+                continue
+            if part > first:
+                self._waiting.appendleft((part, last))
+                return FetchParts(*run, first, part - 1, pack.total)
+            if part < last:
+                self._waiting.appendleft((part + 1, last))
+            return FetchParts(*run, part, part, pack.total, len(self._taken_up(part)))
+        return FetchParts(*run, first, last, pack.total)
+
+    def _taken_up(self, part: int) -> bytes:
+        """Return the beginning of a part that came from here before; empty if there is none."""
+        known = self._beginnings.get(part, b"")
+        if not known and self._sink is not None:
+            known = self._sink.taken_up(self, part)
+        if known:
+            self._beginnings[part] = known
+        return known
 
     def _take(self, event: MessageReceived) -> None:
         message, payload = event.message, event.payload
         if isinstance(message, ReceivePart):
             if self._is_current(message.manifest) and self._sink is not None:
                 self.has_given = True
-                self._sink.part_arrived(self, message.part, payload or b"")
+                self._take_part(self._sink, message, payload or b"")
             self._send_waiting()
         elif isinstance(message, MissingParts):
             if self._is_current(message.manifest) and self._sink is not None:
@@ -316,6 +359,14 @@ class GitMirror:
                 self._sink.mirror_busy(self, message.seconds)
         else:
             self._take_small(event)
+
+    def _take_part(self, sink: PartSink, message: ReceivePart, payload: bytearray | bytes) -> None:
+        beginning = self._beginnings.pop(message.part, b"")
+        if message.begun > len(beginning):
+            return  # a second answer to who asked, withdrew and asked again
+        if message.begun:
+            payload = beginning[: message.begun] + payload
+        sink.part_arrived(self, message.part, payload)
 
     def _take_claim(self, message: HaveBundle) -> None:
         """Pass on what the other end says it has of the pack being downloaded."""

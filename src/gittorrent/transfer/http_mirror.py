@@ -66,6 +66,7 @@ class HttpMirror:
         self._pack: WantedPack | None = None
         self._sink: PartSink | None = None
         self._flowing: tuple[int, int] | None = None
+        self._under_way: dict[int, bytearray] = {}  # parts of which some is here
         self._slots = asyncio.Semaphore(_RANGES_AT_ONCE)
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
@@ -194,9 +195,12 @@ class HttpMirror:
             async with self._slots:
                 await self._read_run(pack, first, last)
         except (aiohttp.ClientError, asyncio.IncompleteReadError, OSError) as error:
-            if sink is not None and sink is self._sink:
+            if sink is not None and sink is self._sink and not self.has_ended:
                 self.may_return = True
                 self._ended.set()
+                for part, beginning in self._under_way.items():
+                    sink.part_broke_off(self, part, bytes(beginning))
+                self._under_way.clear()
                 sink.mirror_lost(self, f"{type(error).__name__}: {error}")
         except NotThereError:
             if sink is not None and sink is self._sink:
@@ -205,7 +209,10 @@ class HttpMirror:
     async def _read_run(self, pack: WantedPack, first: int, last: int) -> None:
         size = pack.shape.part_size
         end = min((last + 1) * size, pack.shape.pack_size)
-        headers = {"Range": f"bytes={first * size}-{end - 1}"}
+        sink = self._sink
+        data = bytearray(b"" if sink is None else sink.taken_up(self, first))
+        begun = first * size + len(data)
+        headers = {"Range": f"bytes={begun}-{end - 1}"}
         name = f"reels/{pack.manifest}.pack"
         async with self._client.get(name, headers) as answer:
             if answer.status in PASSING:
@@ -214,21 +221,35 @@ class HttpMirror:
                 raise NotThereError(f"{self._client.url_of(name)} answers {answer.status}")
             if answer.status == 200 and first > 0:
                 raise NotThereError(f"{self._client.url_of(name)} does not serve ranges")
+            if answer.status == 200 and data:
+                await answer.content.readexactly(len(data))  # all of it comes anyway
             for part in range(first, last + 1):
-                data = bytearray()
-                wanted = pack.shape.size_of(part)
-                while len(data) < wanted:
-                    count = min(1 << 16, self._intake.chunk, wanted - len(data))
-                    piece = await answer.content.read(count)
-                    if not piece:
-                        raise asyncio.IncompleteReadError(bytes(data), wanted)
-                    await self._intake.take(len(piece))
-                    data += piece
-                    self._flowing = (part, len(data))
-                self._flowing = None
-                self.has_given = True
+                await self._read_part(answer, part, data, pack.shape.size_of(part))
                 if self._sink is not None and self._pack is pack:
                     self._sink.part_arrived(self, part, data)
+                data = bytearray()
+
+    async def _read_part(
+        self, answer: aiohttp.ClientResponse, part: int, data: bytearray, wanted: int
+    ) -> None:
+        """Read a part, some of which may be here already, up to its last byte."""
+        self._under_way[part] = data
+        try:
+            while len(data) < wanted:
+                count = min(1 << 16, self._intake.chunk, wanted - len(data))
+                piece = await answer.content.read(count)
+                if not piece:
+                    raise asyncio.IncompleteReadError(bytes(data), wanted)
+                self.has_given = True
+                await self._intake.take(len(piece))
+                data += piece
+                self._flowing = (part, len(data))
+        except asyncio.CancelledError:
+            del self._under_way[part]  # it came from somebody else
+            raise
+        finally:
+            self._flowing = None
+        del self._under_way[part]
 
 
 async def open_http_mirror(

@@ -65,6 +65,17 @@ class PartSink(Protocol):
         """Take the bytes of a part, not verified."""
         ...
 
+    def taken_up(self, mirror: Mirror, part: int) -> bytes:
+        """Hand over the beginning of a part that is asked for now; empty if there is none.
+
+        It came from the same place, and goes back there by `part_broke_off` if that breaks again.
+        """
+        ...
+
+    def part_broke_off(self, mirror: Mirror, part: int, beginning: bytes) -> None:
+        """Keep the beginning of a part, not verified, of which no more comes before a redial."""
+        ...
+
     def mirror_has(self, mirror: Mirror, parts: PartSet | None) -> None:
         """Note which parts a mirror says it has, None for all."""
         ...

@@ -31,16 +31,19 @@ from gittorrent.swarm.events import (
     PartFromElsewhere,
     PartMissing,
     PartProgress,
+    PartTakenUp,
     PartVerified,
     PartWrong,
     PeerBusy,
     PeerHas,
     PeerJoined,
     PeerKey,
+    PeerKind,
     PeerLost,
     Starved,
     Tick,
 )
+from gittorrent.transfer.beginnings import Beginnings, Place
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.transfer.working import abortable, unbroken
@@ -128,6 +131,8 @@ class PackDownload:
         self._settings = settings
         self._flowed = 0
         self._flowing: dict[PeerKey, tuple[int, int]] = {}
+        self._beginnings = Beginnings()
+        self._taken_up: dict[tuple[PeerKey, int], int] = {}  # bytes that had come before
         self._flowed_before = (0, self._loop.time())
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
         self._keys = itertools.count(1)
@@ -135,7 +140,7 @@ class PackDownload:
         self._names: dict[PeerKey, _Named] = {}
         self._claims: dict[PeerKey, PartSet | None] = {}
         self._faults: dict[PeerKey, str] = {}
-        self._gone: dict[PeerKey, MirrorFigures] = {}
+        self._gone: dict[_Named, MirrorFigures] = {}
         self._tasks = TaskSet()
         self._storing: set[int] = set()
         self._done: asyncio.Future[None] = self._loop.create_future()
@@ -214,7 +219,8 @@ class PackDownload:
 
     def _welcome(self, key: PeerKey, mirror: Mirror) -> None:
         mirror.begin(self.wanted, self)
-        self._handle(PeerJoined(key, self._claims.pop(key), mirror.kind))
+        begun = self._beginnings.parts_of(_place_of(mirror))
+        self._handle(PeerJoined(key, self._claims.pop(key), mirror.kind, begun))
 
     def mirror_has(self, mirror: Mirror, parts: PartSet | None) -> None:
         """Note which parts a mirror says it has."""
@@ -260,6 +266,24 @@ class PackDownload:
         if needed:
             self._tasks.start(self._store(key, part, data))
 
+    def taken_up(self, mirror: Mirror, part: int) -> bytes:
+        """Hand over the beginning of a part that a mirror is asked for, if it came from there."""
+        key = self._key(mirror)
+        beginning = b"" if key is None else self._beginnings.take(_place_of(mirror), part)
+        if key is not None and beginning:
+            self._taken_up[key, part] = len(beginning)
+            self._handle(PartTakenUp(key, part, len(beginning)))
+        return beginning
+
+    def part_broke_off(self, mirror: Mirror, part: int, beginning: bytes) -> None:
+        """Keep the beginning of a part for when its mirror is there again."""
+        key, machine = self._key(mirror), self._machine
+        if key is None or machine is None or mirror.called_us:
+            return  # whoever called us calls from another port the next time
+        self._note_flow(key, part, len(beginning))
+        if part not in machine.have:
+            self._beginnings.keep(_place_of(mirror), part, beginning)
+
     def parts_missing(self, mirror: Mirror, first: int, last: int) -> None:
         """Note that a mirror lacks parts it claimed to have."""
         self._tell(mirror, lambda key: PartMissing(key, first, last))
@@ -282,7 +306,15 @@ class PackDownload:
         if self._machine is not None and not self._done.done():
             known = self._figures_of(self._machine).get(key)
             if known is not None:
-                self._gone[key] = replace(known, rate=0.0, fault=known.fault or reason)
+                # Of one that is lost again and again there is one entry.
+                before = self._gone.get(self._names[key])
+                self._gone[self._names[key]] = replace(
+                    known,
+                    rate=0.0,
+                    parts=known.parts + (0 if before is None else before.parts),
+                    bytes=known.bytes + (0 if before is None else before.bytes),
+                    fault=known.fault or reason,
+                )
 
     def _tell(self, mirror: Mirror, event_of: Callable[[PeerKey], Event]) -> None:
         key = self._key(mirror)
@@ -311,6 +343,7 @@ class PackDownload:
                 mirror.tell(WrongParts(reel, manifest, part, part, total))
             self._handle(PartWrong(key, part))
             return
+        self._beginnings.forget(part)
         self._received += len(data)
         self._unsynced += len(data)
         self._handle(PartVerified(key, part))
@@ -356,13 +389,15 @@ class PackDownload:
                 and part not in self._storing
                 and await self._loop.run_in_executor(self._threads, self._partial.holds, part)
             ):
+                self._beginnings.forget(part)
                 self._handle(PartFromElsewhere(part))
                 self._handlers.on_part(part)
 
     def _note_flow(self, key: PeerKey, part: int, received: int) -> None:
         """Count the bytes of parts, those of unfinished ones included."""
         before = self._flowing.get(key)
-        counted = before[1] if before is not None and before[0] == part else 0
+        known = self._taken_up.get((key, part), 0)
+        counted = max(known, before[1]) if before is not None and before[0] == part else known
         self._flowed += max(0, received - counted)
         self._flowing[key] = (part, received)
 
@@ -422,6 +457,12 @@ class PackDownload:
         elif isinstance(effect, Starved):
             self._starved_since = self._starved_since or self._loop.time()
             self._starved_reason = effect.reason
+
+
+def _place_of(mirror: Mirror) -> Place:
+    """Return what is to blame for bytes of a mirror: of a web server its URL alone."""
+    is_one_host = mirror.kind is PeerKind.SESSION
+    return Place(mirror.url, mirror.address if is_one_host else "")
 
 
 def _part_set(total: int, parts: list[int]) -> PartSet:

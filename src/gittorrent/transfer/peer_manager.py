@@ -131,6 +131,7 @@ class PeerManager:
         self._watchers = TaskSet()
         self._watched: list[Mirror] = []
         self._lost: set[str] = set()
+        self._ever_lost: set[str] = set()
         self._reconnecting: asyncio.Task[None] | None = None
 
     async def call(
@@ -331,7 +332,12 @@ class PeerManager:
         finally:
             self._watched.remove(mirror)
         if is_due and self._download is not None:
-            self._say(url, "was lost and is dialled again, a few times")
+            text = "was lost and is dialled again, a few times"
+            if url in self._ever_lost:
+                self._detail(f"{url} {text}")
+            else:
+                self._say(url, text)
+            self._ever_lost.add(url)
             self._wake_reconnecting()
 
     def _wake_reconnecting(self) -> None:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 MESSAGE_BYTES = 128 << 10
 """Bytes in one message that is sent: what there is between a conversation and its carrier."""
 
+FIRST_BYTES = 16 << 10
+"""Bytes in the first messages; later ones have an eighth of what was sent before. What has come of
+a message is of no use before its end, so a line that breaks soon and often would bring nothing."""
+
 MAX_MESSAGE = 256 << 10
 """Bytes in one message that is taken, all its frames together: each caller may have a node hold as
 many, and need send no more to be held. Twice what is sent here."""
@@ -112,10 +116,12 @@ class _Carrier:
 
     async def _give(self) -> None:
         """Send what is said until the conversation closes its end, or the other end is gone."""
+        sent = 0
         with contextlib.suppress(OSError):
-            while data := await self._loop.sock_recv(self._sock, MESSAGE_BYTES):
+            while data := await self._loop.sock_recv(self._sock, _message_bytes(sent)):
                 self._is_quiet = False
                 await self._websocket.send_bytes(data)
+                sent += len(data)
 
     async def _ping(self) -> None:
         with contextlib.suppress(OSError):
@@ -124,3 +130,8 @@ class _Carrier:
                 await asyncio.sleep(PING_SECONDS)
                 if self._is_quiet:
                     await self._websocket.ping()
+
+
+def _message_bytes(sent: int) -> int:
+    """Return how large a message may be after so many bytes."""
+    return min(MESSAGE_BYTES, max(FIRST_BYTES, sent // 8))

@@ -80,6 +80,10 @@ class Payload:
             self._buffer = larger
         return memoryview(self._buffer)[self.received :]
 
+    def beginning(self) -> MessageReceived:
+        """Hand over as much of the payload as is here."""
+        return MessageReceived(self.message, self._buffer[: self.received])
+
     def event(self) -> MessageReceived:
         """Hand over the complete payload."""
         return MessageReceived(self.message, self._buffer)

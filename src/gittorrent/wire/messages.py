@@ -51,7 +51,7 @@ from gittorrent.wire.parts import MissingParts as MissingParts
 from gittorrent.wire.parts import PartRun as PartRun
 from gittorrent.wire.parts import ReceivePart as ReceivePart
 from gittorrent.wire.parts import WrongParts as WrongParts
-from gittorrent.wire.parts import parse_receive_part, parse_run
+from gittorrent.wire.parts import parse_fetch_parts, parse_receive_part, parse_run
 from gittorrent.wire.reelname import ReelName, parse_bitmap_word
 
 VERSION = 1
@@ -330,7 +330,7 @@ _PARSERS: dict[tuple[str, str], Callable[[Words], Message | None]] = {
     ("fetch", "push"): lambda w: FetchPush(w.push_id()),
     ("fetch", "log"): parse_fetch_log,
     ("fetch", "manifest"): lambda w: FetchManifest(w.manifest_id()),
-    ("fetch", "bundle"): lambda w: FetchParts(*parse_run(w)),
+    ("fetch", "bundle"): parse_fetch_parts,
     ("cancel", "bundle"): lambda w: CancelParts(*parse_run(w)),
     ("wrong", "bundle"): lambda w: WrongParts(*parse_run(w)),
     ("receive", "log"): parse_receive_log,

@@ -31,19 +31,24 @@ class PartRun(Struct, frozen=True):
         """The parts named, counted from 0."""
         return range(self.first, self.last + 1)
 
-    def _encode(self, keyword: str) -> bytes:
+    def _encode(self, keyword: str, *more: object) -> bytes:
         first, last = self.first + 1, self.last + 1
         run = ("part", f"{first}/{self.total}")
         if first != last:
             run = ("parts", f"{first}-{last}/{self.total}")
-        return encode_words(keyword, "bundle", self.reel, self.manifest, *run)
+        return encode_words(keyword, "bundle", self.reel, self.manifest, *run, *more)
 
 
 class FetchParts(PartRun, frozen=True):
-    """Asks for a run of parts; answered for each part by ReceivePart or MissingParts."""
+    """Asks for a run of parts; answered for each part by ReceivePart or MissingParts.
+
+    Of a single part the first ``begun`` bytes may be left out: they came before.
+    """
+
+    begun: int = 0
 
     def encode(self) -> bytes:
-        return self._encode("fetch")
+        return self._encode("fetch", *_from(self.begun))
 
 
 class CancelParts(PartRun, frozen=True):
@@ -68,19 +73,27 @@ class WrongParts(PartRun, frozen=True):
 
 
 class ReceivePart(Struct, frozen=True):
-    """Announces part ``part``, counted from 0, of ``total``: ``size`` raw bytes of the pack."""
+    """Announces part ``part``, counted from 0, of ``total``: ``size`` raw bytes of the pack.
+
+    They are what follows the first ``begun`` bytes of the part, if so many were to be left out.
+    """
 
     reel: ReelName
     manifest: ManifestId
     part: int
     total: int
     size: int
+    begun: int = 0
 
     def encode(self) -> bytes:
         place = f"{self.part + 1}/{self.total}"
-        return encode_words(
-            "receive bundle", self.reel, self.manifest, "part", place, "size", self.size
-        )
+        size = ("size", self.size, *_from(self.begun))
+        return encode_words("receive bundle", self.reel, self.manifest, "part", place, *size)
+
+
+def _from(begun: int) -> tuple[object, ...]:
+    """Return the words that leave the beginning of a part out."""
+    return ("from", begun) if begun else ()
 
 
 def _part_place(text: str, total: str) -> tuple[int, int]:
@@ -108,6 +121,20 @@ def parse_run(words: Words) -> tuple[ReelName, ManifestId, int, int, int]:
     return reel, manifest, first, last, total
 
 
+def _parse_begun(words: Words) -> int:
+    """Read ``from <bytes>`` if that follows."""
+    if not words.optional("from"):
+        return 0
+    return words.number("beginning of a part", 1, MAX_PART_BYTES - 1)
+
+
+def parse_fetch_parts(words: Words) -> FetchParts:
+    """Read what follows ``fetch bundle``; raises MessageError."""
+    reel, manifest, first, last, total = parse_run(words)
+    begun = _parse_begun(words) if first == last else 0
+    return FetchParts(reel, manifest, first, last, total, begun)
+
+
 def parse_receive_part(words: Words) -> ReceivePart:
     """Read what follows ``receive bundle``; raises MessageError."""
     reel = ReelName.parse(words.take("reel"))
@@ -115,4 +142,5 @@ def parse_receive_part(words: Words) -> ReceivePart:
     words.literal("part")
     number, _, total_text = words.take("part").partition("/")
     part, total = _part_place(number, total_text)
-    return ReceivePart(reel, manifest, part, total, words.size(MAX_PART_BYTES))
+    size = words.size(MAX_PART_BYTES)
+    return ReceivePart(reel, manifest, part, total, size, _parse_begun(words))

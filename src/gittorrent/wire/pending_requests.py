@@ -68,11 +68,13 @@ class _Run(Struct, eq=False):
         first: number of the part that the lowest bit stands for.
         parts: a bit for each part.
         shape: of the pack, if known.
+        begun: bytes at the beginning of its part that need not come.
     """
 
     first: int
     parts: int
     shape: PackShape | None
+    begun: int = 0
 
     def has(self, part: int) -> bool:
         """Tell whether a part is one of them."""
@@ -95,12 +97,22 @@ class _Run(Struct, eq=False):
         shift = self.first - wanted.first
         self.parts &= ~(bits >> shift if shift >= 0 else bits << -shift)
 
-    def check(self, part: int, size: int) -> None:
-        """See to it that a part has the size that its place in the pack gives it."""
-        if self.shape is not None and self.shape.size_of(part) != size:
+    def check(self, message: ReceivePart) -> None:
+        """See to it that a part has the size that its place in the pack gives it.
+
+        Of one that was begun all may come: not everybody knows how to leave a beginning out.
+        """
+        part = message.part
+        if message.begun not in (0, self.begun):
             raise PendingRequestError(
-                f"part {part + 1} is announced with {size} bytes "
-                f"instead of {self.shape.size_of(part)}"
+                f"part {part + 1} is announced from byte {message.begun}, which was not asked"
+            )
+        if self.shape is None:
+            return
+        wanted = self.shape.size_of(part) - message.begun
+        if wanted != message.size:
+            raise PendingRequestError(
+                f"part {part + 1} is announced with {message.size} bytes instead of {wanted}"
             )
 
 
@@ -110,13 +122,19 @@ class _Pack(Struct):
     asked: list[_Run] = field(default_factory=list)
     late: list[_Run] = field(default_factory=list)
 
-    def run_of(self, part: int) -> _Run | None:
-        """Return the oldest run that a part belongs to, of those asked for if it is in one."""
+    def run_of(self, part: int, begun: int) -> _Run | None:
+        """Return the run that a part belongs to: one that leaves out as much of it, if there is.
+
+        Of such the oldest, of those asked for if it is in one.
+        """
+        found = None
         for runs in (self.asked, self.late):
             for run in runs:
                 if run.has(part):
-                    return run
-        return None
+                    if run.begun == begun:
+                        return run
+                    found = found or run
+        return found
 
 
 class _Late:
@@ -157,7 +175,9 @@ class _PendingParts:
     def ask(self, question: FetchParts, shape: PackShape | None) -> None:
         """Record a request."""
         pack = self._packs.setdefault(_pack_key(question), _Pack())
-        pack.asked.append(_run(question, shape))
+        run = _run(question, shape)
+        run.begun = question.begun
+        pack.asked.append(run)
 
     def cancel(self, message: CancelParts) -> int:
         """Withdraw parts; returns how many requests that settles."""
@@ -167,7 +187,7 @@ class _PendingParts:
             return 0
         for run in pack.asked:
             if bits := run.among(wanted):
-                late = _Run(wanted.first, bits, run.shape)
+                late = _Run(wanted.first, bits, run.shape, run.begun)
                 pack.late.append(late)
                 self._late[late] = key
                 run.drop(wanted, bits)
@@ -182,12 +202,12 @@ class _PendingParts:
         """Record a part that came; returns how many requests that settles."""
         key = (message.reel, message.manifest, message.total)
         pack = self._packs.get(key)
-        run = None if pack is None else pack.run_of(message.part)
+        run = None if pack is None else pack.run_of(message.part, message.begun)
         if pack is None or run is None:
             raise PendingRequestError(
                 f"part {message.part + 1}/{message.total}, which was not asked"
             )
-        run.check(message.part, message.size)
+        run.check(message)
         run.take(message.part)
         return 0 if run.parts else self._forget_settled(key, pack)
 

@@ -118,6 +118,7 @@ class Session:
         self._start = 0
         self._end = 0
         self._payload: Payload | None = None
+        self._cut_short: Payload | None = None
         self._logs: dict[PushId, LogInflater] = {}
         self._inflating: LogInflater | None = None
         self._spoke_first = False
@@ -172,6 +173,11 @@ class Session:
         """The payload on its way, for measuring a slow but flowing peer."""
         payload = self._payload
         return None if payload is None else Receiving(payload.message, payload.received)
+
+    def take_cut_short(self) -> MessageReceived | None:
+        """Hand over what had come of the payload that the conversation's end cut short, once."""
+        payload, self._cut_short = self._cut_short, None
+        return None if payload is None else payload.beginning()
 
     @property
     def entry_size(self) -> int:
@@ -298,7 +304,7 @@ class Session:
 
     def _close(self) -> None:
         self._closed = True
-        self._payload = None
+        self._cut_short, self._payload = self._payload or self._cut_short, None
         self._inflating = None
         self._logs.clear()
 
@@ -456,6 +462,7 @@ class Session:
             return parse_message(line) == message
         pack = (message.reel, message.manifest, message.total)
         is_in_bounds = message.part < message.total and message.size <= limits.MAX_PART_BYTES
+        is_in_bounds &= 0 <= message.begun < limits.MAX_PART_BYTES
         if pack == self._part_said_of and message.part >= 0 < message.size and is_in_bounds:
             return True
         self._part_said_of = pack if parse_message(line) == message else None

@@ -120,9 +120,15 @@ messages: st.SearchStrategy[Message] = st.one_of(
     runs().map(lambda run: MissingParts(*run)),
     runs().map(lambda run: WrongParts(*run)),
     st.builds(
-        lambda run, size: ReceivePart(run[0], run[1], run[2], run[4], size),
+        lambda run, size, begun: ReceivePart(run[0], run[1], run[2], run[4], size, begun),
         runs(),
         _size(limits.MAX_PART_BYTES),
+        st.integers(0, limits.MAX_PART_BYTES - 1),
+    ),
+    st.builds(
+        lambda run, begun: FetchParts(run[0], run[1], run[2], run[2], run[4], begun),
+        runs(),
+        st.integers(0, limits.MAX_PART_BYTES - 1),
     ),
     st.builds(MissingPush, push_ids),
     st.builds(MissingLog, push_ids),

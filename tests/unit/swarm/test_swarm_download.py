@@ -40,6 +40,23 @@ def test_a_newcomer_is_asked_for_the_lowest_missing_parts() -> None:
     work.check_invariant()
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_who_comes_back_goes_on_with_what_it_had_begun(mode: Mode) -> None:
+    work = download(parts=20, have="##", settings=Settings(mode=mode))
+    effects = work.handle(0, ev.PeerJoined(A, None, begun=(1, 7, 9, 99)))
+    assert asked(effects, A) == [7, 9]
+    work.check_invariant()
+
+
+def test_what_came_before_is_not_counted_again() -> None:
+    work = download(parts=20)
+    work.handle(0, ev.PeerJoined(A, None, begun=(7,)))
+    work.handle(0, ev.PartTakenUp(A, 7, MIB // 2))
+    work.handle(1, ev.PartProgress(A, 7, MIB // 2 + 1000))
+    work.handle(2, ev.PartProgress(A, 7, MIB // 2 + 2000))
+    assert work.report(2)[0].rate == pytest.approx(1000)
+
+
 def test_a_small_pack_is_shared_out() -> None:
     work = download(parts=3)
     assert asked(work.handle(0, joined(A)), A) == [0]

@@ -107,6 +107,11 @@ SPELLING: list[tuple[str, Message]] = [
     (f"receive manifest {M} size 7", ReceiveManifest(MANIFEST, 7)),
     (f"fetch bundle :{A} {M} parts 17-24/32", FetchParts(REEL, MANIFEST, 16, 23, 32)),
     (f"fetch bundle :{A} {M} part 17/32", FetchParts(REEL, MANIFEST, 16, 16, 32)),
+    (f"fetch bundle :{A} {M} part 17/32 from 9", FetchParts(REEL, MANIFEST, 16, 16, 32, 9)),
+    (
+        f"receive bundle :{A} {M} part 17/32 size 5 from 9",
+        ReceivePart(REEL, MANIFEST, 16, 32, 5, 9),
+    ),
     (
         f"receive bundle :{A} {M} part 17/32 size 1048576",
         ReceivePart(REEL, MANIFEST, 16, 32, 1048576),

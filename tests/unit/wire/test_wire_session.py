@@ -564,3 +564,62 @@ def test_a_part_that_the_wire_cannot_carry_is_not_sent_after_one_that_it_can(
     with pytest.raises(SessionMisuse):
         answerer.send(wrong)
     assert answerer.send(_part(1, 4)) == _line(_part(1, 4))
+
+
+def _rest(part: int, size: int, begun: int) -> ReceivePart:
+    return ReceivePart(REEL, M, part, 3, size, begun)
+
+
+def _asking_for_the_rest() -> Session:
+    """Return a session that has the first three bytes of a part of four."""
+    session = _caller()
+    session.send(FetchParts(REEL, M, 1, 1, 3, 3), shape=SHAPE)
+    return session
+
+
+@pytest.mark.parametrize(
+    ("answer", "payload"),
+    [(_rest(1, 1, 3), b"d"), (_part(1, 4), b"abcd")],
+    ids=["the rest", "all of it"],
+)
+def test_a_part_that_was_begun_is_answered_by_its_rest_or_by_all_of_it(
+    answer: ReceivePart, payload: bytes
+) -> None:
+    session = _asking_for_the_rest()
+    (event,) = session.feed(_line(answer) + payload)
+    assert event == MessageReceived(answer, bytearray(payload))
+    assert session.pending_requests == 0
+
+
+@pytest.mark.parametrize("wrong", [_rest(1, 2, 2), _rest(1, 4, 3), _rest(0, 1, 3), _part(1, 1)])
+def test_another_beginning_than_was_asked_for_is_an_offence(wrong: ReceivePart) -> None:
+    with pytest.raises(SessionError):
+        _asking_for_the_rest().feed(_line(wrong))
+
+
+def test_nobody_leaves_out_what_was_not_begun() -> None:
+    session = _caller()
+    session.send(_fetch(1, 1), shape=SHAPE)
+    with pytest.raises(SessionError, match="from byte 3"):
+        session.feed(_line(_rest(1, 1, 3)))
+
+
+def test_answers_to_both_ways_of_asking_are_told_apart() -> None:
+    """A part is asked for, withdrawn while it is under way, and asked for from a byte on."""
+    session = _caller()
+    session.send(_fetch(1, 1), shape=SHAPE)
+    session.send(CancelParts(REEL, M, 1, 1, 3))
+    session.send(FetchParts(REEL, M, 1, 1, 3, 3), shape=SHAPE)
+    session.feed(_line(_part(1, 4)) + b"abcd" + _line(_rest(1, 1, 3)) + b"d")
+    assert session.pending_requests == 0
+
+
+def test_what_came_of_a_payload_is_handed_over_once_when_the_conversation_ends() -> None:
+    session = _caller()
+    session.send(_fetch(1, 1), shape=SHAPE)
+    session.feed(_line(_part(1, 4)) + b"ab")
+    assert session.take_cut_short() is None
+    with pytest.raises(SessionError, match="in the middle"):
+        session.end_of_stream()
+    assert session.take_cut_short() == MessageReceived(_part(1, 4), bytearray(b"ab"))
+    assert session.take_cut_short() is None

@@ -39,6 +39,8 @@ class ClientTimeouts(Struct, frozen=True):
         strangers: for ways to be proved by others than the first mirror, while none is.
         starved: for a mirror to turn up that has parts which none of those left has.
         unhurried: for all manifests of one look that nobody waits for.
+        silence: without a byte of parts, nor a word that they wait for their turn, after which a
+            download is given up.
         nothing: without parts, or with a trickle of them, after which a download is given up; see
             `impatient`.
     """
@@ -57,6 +59,7 @@ class ClientTimeouts(Struct, frozen=True):
     strangers: float = 25.0
     starved: float = 20.0
     unhurried: float = 300.0
+    silence: float = 120.0
     nothing: float = 600.0
 
     def impatient(self, rate: int | None) -> ClientTimeouts:

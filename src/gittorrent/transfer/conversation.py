@@ -22,7 +22,15 @@ from gittorrent.transfer.off_loop import SlowError, at_once
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.unsolicited import UnsolicitedMessageLimit
 from gittorrent.wire.limits import MAX_SENT_BYTES
-from gittorrent.wire.messages import Bye, CancelParts, HaveBundle, Message, Question, ReceivePart
+from gittorrent.wire.messages import (
+    Bye,
+    CancelParts,
+    HaveBundle,
+    Message,
+    Question,
+    QueuedParts,
+    ReceivePart,
+)
 from gittorrent.wire.session import (
     IdleTimeout,
     KeepAliveDue,
@@ -433,7 +441,7 @@ class Conversation:
     ) -> None:
         """Send a part when it is this peer's turn, and let the next one have it after that."""
         try:
-            await self._await_turn(slots)
+            await self._await_turn(slots, message)
             if self.session.closed or answer.leaves_out(message.part):
                 return
             await self._perform(step)
@@ -446,19 +454,25 @@ class Conversation:
             self._on_end = 0
             await asyncio.sleep(0)  # who takes all at once does not keep others from their turn
 
-    async def _await_turn(self, slots: SlotQueue) -> None:
-        """Wait for an upload slot.
+    async def _await_turn(self, slots: SlotQueue, part: ReceivePart) -> None:
+        """Wait for an upload slot, and say now and then that this is what the part waits for.
 
         Small messages do not wait with it: our own questions, news, signs of life.
         """
         if slots.take(self._key):
             return
         turn = slots.turn(self._key)
+        queued = QueuedParts(part.reel, part.manifest, part.part, part.part, part.total)
+        due = self._loop.time() + self._server_timeouts.queue
         while not (turn.done() or self.session.closed):
             self._to_write.clear()
+            if self._loop.time() >= due:
+                self._urgent.append(self.session.send(queued))
+                due = self._loop.time() + self._server_timeouts.queue
             await self._send_urgent()
             something = self._loop.create_task(self._to_write.wait())
-            await asyncio.wait((turn, something), return_when=asyncio.FIRST_COMPLETED)
+            left = max(0.0, due - self._loop.time())
+            await asyncio.wait((turn, something), timeout=left, return_when=asyncio.FIRST_COMPLETED)
             something.cancel()
 
     async def _perform(self, step: Step) -> None:

@@ -30,6 +30,7 @@ from gittorrent.wire.messages import (
     HaveCheckpoint,
     MissingParts,
     News,
+    QueuedParts,
     Ready,
     ReceivePart,
     Try,
@@ -354,6 +355,9 @@ class GitMirror:
             if self._is_current(message.manifest) and self._sink is not None:
                 self._sink.parts_missing(self, message.first, message.last)
             self._send_waiting()
+        elif isinstance(message, QueuedParts):
+            if self._is_current(message.manifest) and self._sink is not None:
+                self._sink.part_queued(self)
         elif isinstance(message, Busy):
             if self._sink is not None:
                 self._sink.mirror_busy(self, message.seconds)

@@ -88,6 +88,10 @@ class PartSink(Protocol):
         """Note that a mirror wants to be left alone for a while."""
         ...
 
+    def part_queued(self, mirror: Mirror) -> None:
+        """Note that a mirror says that what was asked of it waits for its turn."""
+        ...
+
     def mirror_lost(self, mirror: Mirror, reason: str) -> None:
         """Note that nothing more will come from a mirror."""
         ...

@@ -134,6 +134,7 @@ class PackDownload:
         self._beginnings = Beginnings()
         self._taken_up: dict[tuple[PeerKey, int], int] = {}  # bytes that had come before
         self._flowed_before = (0, self._loop.time())
+        self._heard_at = self._loop.time()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
         self._keys = itertools.count(1)
         self._mirrors: dict[PeerKey, Mirror] = {}
@@ -175,7 +176,9 @@ class PackDownload:
         self._handlers.on_progress(self.figures())
         for part in recovered:
             self._handlers.on_part(part)
-        self._flowed_before = (0, self._loop.time())  # up to now it was us who read the disk
+        # Up to now it was us who read the disk.
+        self._flowed_before = (0, self._loop.time())
+        self._heard_at = self._loop.time()
         watcher = self._loop.create_task(self._watch())
         watcher.add_done_callback(self._note_failure)
         try:
@@ -219,6 +222,7 @@ class PackDownload:
 
     def _welcome(self, key: PeerKey, mirror: Mirror) -> None:
         mirror.begin(self.wanted, self)
+        self._heard_at = self._loop.time()
         begun = self._beginnings.parts_of(_place_of(mirror))
         self._handle(PeerJoined(key, self._claims.pop(key), mirror.kind, begun))
 
@@ -291,6 +295,11 @@ class PackDownload:
     def mirror_busy(self, mirror: Mirror, seconds: float) -> None:
         """Leave a mirror alone for a while."""
         self._tell(mirror, lambda key: PeerBusy(key, seconds))
+
+    def part_queued(self, mirror: Mirror) -> None:
+        """Go on waiting: what was asked for has its turn when others were served."""
+        if self._key(mirror) is not None:
+            self._heard_at = self._loop.time()
 
     def mirror_lost(self, mirror: Mirror, reason: str) -> None:
         """Go on without a mirror."""
@@ -398,7 +407,9 @@ class PackDownload:
         before = self._flowing.get(key)
         known = self._taken_up.get((key, part), 0)
         counted = max(known, before[1]) if before is not None and before[0] == part else known
-        self._flowed += max(0, received - counted)
+        if received > counted:
+            self._flowed += received - counted
+            self._heard_at = self._loop.time()
         self._flowing[key] = (part, received)
 
     def _check_starved(self) -> None:
@@ -408,11 +419,21 @@ class PackDownload:
             self._flowed_before = (self._flowed, now)
         elif now - flowed_at > self._client_timeouts.nothing:
             self._fail(f"almost nothing was received in {now - flowed_at:.0f} seconds")
+        elif now - self._heard_at > self._client_timeouts.silence:
+            silence = now - self._heard_at
+            self._fail(f"nothing was received in {silence:.0f} seconds, nor a word on why")
+        elif not self._is_owed(now):
+            self._heard_at = now  # it is for others to judge whether somebody comes
         since = self._starved_since
         if since is not None and now - since > self._client_timeouts.starved:
             self._fail(self._starved_reason)
         elif not self._mirrors and not self._handlers.is_growing():
             self._fail("no mirror is left")
+
+    def _is_owed(self, now: float) -> bool:
+        """Tell whether a mirror that is there was asked for parts."""
+        machine = self._machine
+        return machine is not None and any(peer.in_flight for peer in machine.report(now))
 
     def _fail(self, reason: str) -> None:
         if self._done.done():

@@ -27,6 +27,7 @@ class ServerTimeouts(Struct, frozen=True):
         call_back: for a whole call-back to somebody who announced itself.
         look_up: for the addresses of a name that somebody announced.
         control: for a program of this machine to send its request, and to take the last answer.
+        queue: between two words to a peer whose part waits for an upload slot.
         useless: for a conversation at a clone or seed in which neither end was of use to the other,
             before it makes room for a newcomer; at a node there is no such time.
         look: between two looks at a conversation in which something is sent or received.
@@ -42,6 +43,7 @@ class ServerTimeouts(Struct, frozen=True):
     call_back: float = 15.0
     look_up: float = 5.0
     control: float = 10.0
+    queue: float = 10.0
     useless: float = 60.0
     look: float = 1.0
     look_quiet: float = 20.0

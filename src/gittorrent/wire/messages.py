@@ -49,6 +49,7 @@ from gittorrent.wire.parts import CancelParts as CancelParts
 from gittorrent.wire.parts import FetchParts as FetchParts
 from gittorrent.wire.parts import MissingParts as MissingParts
 from gittorrent.wire.parts import PartRun as PartRun
+from gittorrent.wire.parts import QueuedParts as QueuedParts
 from gittorrent.wire.parts import ReceivePart as ReceivePart
 from gittorrent.wire.parts import WrongParts as WrongParts
 from gittorrent.wire.parts import parse_fetch_parts, parse_receive_part, parse_run
@@ -267,6 +268,7 @@ Message = (
     | HaveBundle
     | CancelParts
     | WrongParts
+    | QueuedParts
     | Try
     | Busy
     | Bye
@@ -332,6 +334,7 @@ _PARSERS: dict[tuple[str, str], Callable[[Words], Message | None]] = {
     ("fetch", "manifest"): lambda w: FetchManifest(w.manifest_id()),
     ("fetch", "bundle"): parse_fetch_parts,
     ("cancel", "bundle"): lambda w: CancelParts(*parse_run(w)),
+    ("queued", "bundle"): lambda w: QueuedParts(*parse_run(w)),
     ("wrong", "bundle"): lambda w: WrongParts(*parse_run(w)),
     ("receive", "log"): parse_receive_log,
     ("receive", "push"): lambda w: ReceivePush(w.push_id(), w.size(MAX_PUSH_BYTES)),

@@ -72,6 +72,13 @@ class WrongParts(PartRun, frozen=True):
         return self._encode("wrong")
 
 
+class QueuedParts(PartRun, frozen=True):
+    """Says that parts which were asked for wait for their turn; asks for nothing."""
+
+    def encode(self) -> bytes:
+        return self._encode("queued")
+
+
 class ReceivePart(Struct, frozen=True):
     """Announces part ``part``, counted from 0, of ``total``: ``size`` raw bytes of the pack.
 

@@ -33,6 +33,7 @@ from gittorrent.wire.messages import (
     MissingPack,
     MissingParts,
     MissingPush,
+    QueuedParts,
     Ready,
     ReceiveLog,
     ReceiveManifest,
@@ -118,6 +119,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     runs().map(lambda run: FetchParts(*run)),
     runs().map(lambda run: CancelParts(*run)),
     runs().map(lambda run: MissingParts(*run)),
+    runs().map(lambda run: QueuedParts(*run)),
     runs().map(lambda run: WrongParts(*run)),
     st.builds(
         lambda run, size, begun: ReceivePart(run[0], run[1], run[2], run[4], size, begun),

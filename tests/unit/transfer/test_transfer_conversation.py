@@ -18,10 +18,19 @@ from gittorrent.transfer.content_source import EmptyContentSource, ServedPack
 from gittorrent.transfer.conversation import MAX_UNREAD, Conversation, ConversationEndedError
 from gittorrent.transfer.conversation_roles import Upload
 from gittorrent.transfer.limiter import Limiter
+from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.slot_queue import SlotQueue
 from gittorrent.wire import pktline
 from gittorrent.wire.limits import MAX_SENT_BYTES
-from gittorrent.wire.messages import VERSION, CancelParts, FetchParts, HaveBundle, Ready, Try
+from gittorrent.wire.messages import (
+    VERSION,
+    CancelParts,
+    FetchParts,
+    HaveBundle,
+    QueuedParts,
+    Ready,
+    Try,
+)
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorState
 from gittorrent.wire.reelname import ReelName
 from gittorrent.wire.session import Role, Session
@@ -49,7 +58,12 @@ class OnePack(EmptyContentSource):
 class Ends:
     """A conversation of ours, and the other end as a socket of the test's."""
 
-    def __init__(self, tmp_path: Path, slots: SlotQueue | None = None) -> None:
+    def __init__(
+        self,
+        tmp_path: Path,
+        slots: SlotQueue | None = None,
+        server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
+    ) -> None:
         self.theirs, ours = socket.socketpair()
         for sock in (self.theirs, ours):
             sock.setblocking(False)
@@ -57,7 +71,8 @@ class Ends:
         loop = asyncio.get_running_loop()
         session = Session(Role.ANSWERER, loop.time())
         content = OnePack(tmp_path / "pack")
-        self.conversation = Conversation(ours, session, Upload(content, Limiter(None), slots))
+        upload = Upload(content, Limiter(None), slots)
+        self.conversation = Conversation(ours, session, upload, server_timeouts=server_timeouts)
         self.conversation.say(Ready(VERSION, "node"))
         self.running = loop.create_task(self.conversation.run())
         self.heard = b""
@@ -72,10 +87,13 @@ class Ends:
 
 
 def play(
-    tmp_path: Path, work: Callable[[Ends], Awaitable[None]], slots: SlotQueue | None = None
+    tmp_path: Path,
+    work: Callable[[Ends], Awaitable[None]],
+    slots: SlotQueue | None = None,
+    server_timeouts: ServerTimeouts = SERVER_TIMEOUTS,
 ) -> None:
     async def run() -> None:
-        ends = Ends(tmp_path, slots)
+        ends = Ends(tmp_path, slots, server_timeouts)
         try:
             async with asyncio.timeout(PATIENCE):
                 await work(ends)
@@ -106,6 +124,24 @@ def test_news_do_not_wait_for_an_upload_slot(tmp_path: Path) -> None:
         await ends.hear(b"receive bundle")
 
     play(tmp_path, work, slots)
+
+
+def test_who_waits_for_an_upload_slot_is_told_so_again_and_again(tmp_path: Path) -> None:
+    slots = SlotQueue(1)
+    other = ConversationKey(-1)
+    word = QueuedParts(REEL, MANIFEST, 0, 0, PARTS).encode()
+
+    async def work(ends: Ends) -> None:
+        await slots.turn(other)
+        await ends.say(FetchParts(REEL, MANIFEST, 0, 0, PARTS).encode())
+        while ends.heard.count(word) < 3:
+            await ends.hear(word)
+            ends.heard += await asyncio.get_running_loop().sock_recv(ends.theirs, 65536)
+        assert b"receive bundle" not in ends.heard
+        slots.done(other)
+        await ends.hear(b"receive bundle")
+
+    play(tmp_path, work, slots, ServerTimeouts(queue=0.01))
 
 
 def test_whoever_leaves_the_line_makes_room(tmp_path: Path) -> None:

@@ -6,17 +6,19 @@ import asyncio
 import hashlib
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from gittorrent.ids import SHA1, PushId, RepositoryId
 from gittorrent.reel.manifest import Manifest, Segment
 from gittorrent.store.partial import PartialPack
+from gittorrent.swarm.events import PeerKind
 from gittorrent.swarm.settings import Settings
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
-from gittorrent.transfer.mirror import WantedPack
+from gittorrent.transfer.mirror import Mirror, PartSink, WantedPack
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.pack_download import NoSourceError, PackDownload
 from gittorrent.transfer.partial_content import PartialContent
@@ -105,3 +107,56 @@ def test_alone_it_is_given_up(tmp_path: Path, scheme: str, manner: Manner) -> No
     mirror = Starver(Writer(), Step.PARTS, manner, scheme, pack=pack)
     with pytest.raises(NoSourceError, match="almost nothing was received"):
         download(tmp_path, pack, [mirror], ClientTimeouts(nothing=0.5))
+
+
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_silence_of_who_is_asked_ends_it_sooner(tmp_path: Path, scheme: str) -> None:
+    pack = noise("pack", 2 * PART)
+    mirror = Starver(Writer(), Step.PARTS, Manner.SILENT, scheme, pack=pack)
+    with pytest.raises(NoSourceError, match="nor a word on why"):
+        download(tmp_path, pack, [mirror], ClientTimeouts(silence=0.5))
+
+
+class Queueing:
+    """A mirror that says of a part that it waits, each time anybody looks, and then gives it."""
+
+    kind = PeerKind.SESSION
+    url = name = "git://127.0.0.1/x"
+    address = ""
+    called_us = False
+    words = 12
+
+    def __init__(self, pack: bytes) -> None:
+        self._pack = pack
+
+    def begin(self, pack: WantedPack, sink: PartSink) -> None:
+        del pack
+        self._sink = sink
+
+    def ask(self, first: int, last: int) -> None:
+        """Answer later."""
+
+    def flowing(self) -> tuple[int, int] | None:
+        self.words -= 1
+        if self.words > 0:
+            self._sink.part_queued(cast("Mirror", self))
+        elif self.words == 0:
+            self._sink.part_arrived(cast("Mirror", self), 0, self._pack)
+        return None
+
+
+def test_who_says_that_parts_wait_for_their_turn_is_waited_for(tmp_path: Path) -> None:
+    pack = noise("pack", PART)
+    manifest = manifest_of(pack)
+    wanted = WantedPack(ReelName(None, manifest.end), manifest.id, PackShape(PART, PART), 1)
+
+    async def work() -> None:
+        with PartialPack(tmp_path, manifest, manifest.text() + b"signature") as partial:
+            times = ClientTimeouts(silence=0.5)
+            running = PackDownload(wanted, partial, client_timeouts=times)
+            running.add(cast("Mirror", Queueing(pack)), None)
+            async with asyncio.timeout(ENOUGH):
+                await running.run()
+            assert partial.pack.read_bytes() == pack
+
+    asyncio.run(work())

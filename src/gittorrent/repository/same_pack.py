@@ -22,7 +22,7 @@ from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.reelstore import StoredReel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from gittorrent.ids import RepositoryId
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 def same_packs(
     signed: SignedManifest, others: Iterable[tuple[Path, RepositoryId]]
-) -> list[StoredReel]:
-    """Return where the pack of a reel seems to be; unverified.
+) -> Iterator[StoredReel]:
+    """Find, one by one, where the pack of a reel seems to be; unverified.
 
     Args:
         signed: the reel's manifest. One that builds on another is completed where it is kept, which
@@ -40,9 +40,8 @@ def same_packs(
         others: git directories of this machine, and the repositories in them.
     """
     manifest = signed.manifest
-    found: list[StoredReel] = []
     if manifest.start is not None:
-        return found
+        return
     for git_dir, repository in others:
         pack = Layout(git_dir).pack(manifest.pack_checksum)
         try:
@@ -52,5 +51,4 @@ def same_packs(
         except (NotARepositoryError, OSError):
             continue  # it is gone, has no such pack, or is refused
         if not is_private_here(layout, repository):
-            found.append(StoredReel(manifest.id, manifest, signed.signature, pack))
-    return found
+            yield StoredReel(manifest.id, manifest, signed.signature, pack)

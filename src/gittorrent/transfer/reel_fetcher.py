@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.transfer.context import Context
     from gittorrent.transfer.peer_manager import PeerManager
+
+MOST_FORKS = 3
+"""Forks whose pack is tried before it is downloaded: one will do, and there may be thousands."""
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether there is still room: others fill the disk as well."""
@@ -240,7 +244,8 @@ class ReelFetcher:
         if found or is_private(self._context.database, manifest.repository):
             return found
         others = [row for row in rows if row.repository_id != manifest.repository]
-        return same_packs(signed, [(Path(row.path), row.repository_id) for row in others])
+        places = [(Path(row.path), row.repository_id) for row in others]
+        return list(islice(same_packs(signed, places), MOST_FORKS))
 
     async def _download_parts(
         self,

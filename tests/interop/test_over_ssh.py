@@ -48,11 +48,23 @@ def test_what_is_wrong_is_said(project: Carried, tmp_path: Path, person: Person)
         another = f"gittorrent::ssh://{'a' * 52}+{there.base.removeprefix('ssh://')}/project.git"
         friend.git("clone", another, "b").failed(128, "carries repository")
         stranger = Person(person.root, "git", {"GIT_SSH_COMMAND": "ssh -F none -o BatchMode=yes"})
-        done = stranger.git("clone", f"{url}/project.git", "c")
-        assert done.status == 128
+        done = stranger.git("clone", f"{url}/project.git", "c").failed(128, "was not let in")
         assert "Traceback" not in done.err
+        assert "allowUnverified" not in done.err  # it may be another's host
     absent = Person(person.root, "git", {"GIT_SSH": "/nowhere/ssh"})
     absent.git("clone", f"{url}/project.git", "d").failed(128, "cannot run /nowhere/ssh")
+
+
+def test_other_mirrors_behind_ssh_take_part(large: Carried, tmp_path: Path, person: Person) -> None:
+    """Nobody knows by which address they are reached."""
+    operator = somebody(tmp_path / "operator")
+    with account(tmp_path / "ssh", operator, large.layout.git_dir) as there:
+        friend, url = there(person), f"gittorrent::{there.base}/project.git"
+        friend.git("clone", url, "one").ok()
+        another = url.replace("127.0.0.1", "localhost")
+        done = friend.git("clone", "-v", "-c", "gittorrent.downLimit=1M", another, "two").ok()
+        assert "Traceback" not in done.err
+        assert "is left out" not in done.err
 
 
 def test_pushes_travel_as_they_come(tmp_path: Path) -> None:

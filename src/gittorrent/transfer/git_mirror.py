@@ -184,14 +184,18 @@ class GitMirror:
         """Newest checkpoints that it announced."""
         return self._heads
 
-    async def ready(self) -> None:
+    async def ready(self, seconds: float | None = None) -> None:
         """Wait for the mirror's first words.
+
+        Args:
+            seconds: how long; None for as long as for any answer.
 
         Raises:
             MirrorLostError: it has none.
         """
+        answer = self._exchange.client_timeouts.answer
         try:
-            async with asyncio.timeout(self._exchange.client_timeouts.answer):
+            async with asyncio.timeout(answer if seconds is None else seconds):
                 await self._ready
         except TimeoutError as error:
             raise MirrorLostError(f"{self.name} does not answer") from error
@@ -521,12 +525,22 @@ async def open_git_mirror(
 
 
 async def begin_conversation(
-    url: str, stream: Stream | SharedStream, exchange: ConversationContext
+    url: str,
+    stream: Stream | SharedStream,
+    exchange: ConversationContext,
+    seconds: float | None = None,
 ) -> GitMirror:
-    """Begin a conversation on a stream that leads to a mirror; `open_git_mirror` says the rest."""
+    """Begin a conversation on a stream that leads to a mirror; `open_git_mirror` says the rest.
+
+    Args:
+        url: of the mirror.
+        stream: leads there.
+        exchange: what all conversations share.
+        seconds: how long first words are waited for; None for as long as any answer.
+    """
     mirror = GitMirror(url, stream, exchange)
     try:
-        await mirror.ready()
+        await mirror.ready(seconds)
     except BaseException:
         await mirror.close()
         raise

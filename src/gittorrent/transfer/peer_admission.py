@@ -76,8 +76,8 @@ class PeerAdmission:
             del self._strikes[next(iter(self._strikes))]
 
     def is_banned(self, address: str) -> bool:
-        """Tell whether an address is banned."""
-        return self._allowed(address) == 0
+        """Tell whether an address is banned; an empty one, of somebody behind ssh, is not."""
+        return bool(address) and self._allowed(address) == 0
 
     def _allowed(self, address: str) -> int:
         if is_loopback(address):

@@ -2,26 +2,36 @@
 
 Only for mirrors that the user named: ssh uses keys, asks for passwords and goes through the user's
 hosts, so no stranger's word may make it start. What passes are the bytes of git:// after its first
-packet.
+packet. Who is at a terminal is given the time to type what ssh asks, and what ssh itself ends for,
+such as a host with another key than before, is told from a server that is no mirror.
 Source: docs/protocol/mirrorsync.md, Services.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from gittorrent.errors import UnreachableError
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.git import environment, family
 from gittorrent.git.ssh_command import ssh_words
 from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.dialling import CannotConnectError, read_list, why_not_found
+from gittorrent.transfer.dialling import (
+    CannotConnectError,
+    NotAMirrorError,
+    read_list,
+    why_not_found,
+)
 from gittorrent.transfer.git_mirror import begin_conversation
 from gittorrent.transfer.mirror import NoConversationError
 from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
-from gittorrent.transfer.stream import Stream, carried_stream, socket_pair
+from gittorrent.transfer.stream import carried_stream, socket_pair
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_PKT_LINE
 from gittorrent.wire.service import MIRROR_LIST, MIRROR_NOTIFY, MIRROR_SYNC
@@ -32,11 +42,19 @@ if TYPE_CHECKING:
 
     from gittorrent.transfer.git_mirror import ConversationContext, GitMirror
     from gittorrent.transfer.mirror import Mirror
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.mirrorlist import MirrorList
     from gittorrent.wire.urls import Endpoint
 
 SERVICES = {service: f"git-{service}" for service in (MIRROR_LIST, MIRROR_NOTIFY, MIRROR_SYNC)}
 """The commands, by service."""
+
+LOGIN_SECONDS = 60.0
+"""How long somebody may take to look at a host's key and type a passphrase. Where nobody answers at
+all it is as long until other mirrors are asked; sshd itself would wait twice as long."""
+
+SSH_FAILED = 255
+"""Exit status of ssh where it did not come to run the command (ssh(1))."""
 
 KIND = AddressClass.PUBLIC
 """What a mirror behind ssh counts as, wherever it is: aliases and jump hosts lead anywhere."""
@@ -50,11 +68,15 @@ class SshTransport:
     async def ask_list(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
     ) -> tuple[MirrorList, AddressClass]:
-        stream = await open_ssh(endpoint, trusted, MIRROR_LIST)
+        login = await open_ssh(endpoint, trusted, MIRROR_LIST)
+        patient = replace(client_timeouts, answer=_patience(client_timeouts))
         try:
-            return await read_list(stream.sock, endpoint, client_timeouts), KIND
+            return await read_list(login.stream.sock, endpoint, patient), KIND
+        except NotAMirrorError as error:
+            await login.explain(endpoint, error)
+            raise
         finally:
-            await stream.hang_up()
+            await login.stream.hang_up()
 
     async def ask_list_at(self, endpoint: Endpoint, address: str) -> MirrorList:
         del address
@@ -89,8 +111,13 @@ class SshTransport:
     async def converse(
         self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None
     ) -> GitMirror:
-        stream = await open_ssh(endpoint, trusted, MIRROR_SYNC)
-        return await begin_conversation(endpoint.url, stream, context)
+        login = await open_ssh(endpoint, trusted, MIRROR_SYNC)
+        seconds = _patience(context.client_timeouts)
+        try:
+            return await begin_conversation(endpoint.url, login.stream, context, seconds)
+        except GitTorrentError as error:
+            await login.explain(endpoint, error)
+            raise
 
     async def send_notice(
         self,
@@ -100,7 +127,7 @@ class SshTransport:
         from_address: str | None,
     ) -> int:
         notice = notice_from(from_address or _own_address(endpoint))
-        stream = await open_ssh(endpoint, trusted, MIRROR_NOTIFY)
+        stream = (await open_ssh(endpoint, trusted, MIRROR_NOTIFY)).stream
         try:
             async with asyncio.timeout(ClientTimeouts().notice):
                 loop = asyncio.get_running_loop()
@@ -113,8 +140,47 @@ class SshTransport:
         return notify.parse_answer(answer)
 
 
-async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: str) -> Stream:
-    """Have ssh run a service, and return what it says and hears.
+class Login(Struct, frozen=True):
+    """An ssh that runs a service: what it says and hears, and its process."""
+
+    stream: Stream
+    process: asyncio.subprocess.Process
+
+    async def explain(self, endpoint: Endpoint, error: GitTorrentError) -> None:
+        """Hang up, and tell what ssh itself failed at from a failure of the service.
+
+        Raises:
+            CannotConnectError: ssh did not come to run the service.
+        """
+        await self.stream.hang_up()
+        if self.process.returncode == SSH_FAILED:
+            raise CannotConnectError(
+                f"ssh could not reach {endpoint.url}, or was not let in",
+                hint="what ssh says of it stands above; 'ssh -v' with that host says more",
+            ) from error
+
+
+def _patience(client_timeouts: ClientTimeouts) -> float:
+    """Return how long first words are waited for: ssh may have to ask somebody before."""
+    return max(LOGIN_SECONDS, client_timeouts.answer) if _may_ask() else client_timeouts.answer
+
+
+def _may_ask() -> bool:
+    """Tell whether there is somebody whom ssh may ask: at a terminal, or by a program of theirs."""
+    if os.environ.get("SSH_ASKPASS") and os.environ.get("SSH_ASKPASS_REQUIRE") in (
+        "force",
+        "prefer",
+    ):
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return bool(os.environ.get("SSH_ASKPASS") and os.environ.get("DISPLAY"))
+    return True
+
+
+async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: str) -> Login:
+    """Have ssh run a service.
 
     Args:
         endpoint: an ssh one.
@@ -149,7 +215,7 @@ async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: st
         raise
     finally:
         theirs.close()
-    return carried_stream(ours, theirs, _see_to_its_end(process))
+    return Login(carried_stream(ours, theirs, _see_to_its_end(process)), process)
 
 
 async def _see_to_its_end(process: asyncio.subprocess.Process) -> None:

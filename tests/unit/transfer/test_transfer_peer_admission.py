@@ -71,6 +71,7 @@ def test_wrong_parts_cost_an_address_its_places() -> None:
     assert admission.is_banned(evil)
     assert not admission.enter(evil)
     assert admission.is_banned(f"::ffff:{evil}")
+    assert not admission.is_banned("")  # nobody knows where somebody behind ssh is
     assert admission.enter(innocent)
     # Everybody on this machine shares an address.
     for _ in range(MAX_STRIKES):

@@ -18,6 +18,9 @@ ARGS ?=
 # Processes that run tests side by side: four for each processor, since about half of what tests take
 # is waiting for sockets and for patience to end; at most 16, since each collects all tests first.
 JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 4 ? 4 * cores : 16)))
+# What Python compiles is kept, whatever the environment says: each of these processes, and each
+# program that they start, would compile all of it again.
+test coverage: export PYTHONDONTWRITEBYTECODE :=
 # Whoever has nothing left to do takes half of what another has: real programs take most of the time,
 # and stand together.
 SIDE_BY_SIDE := -n $(JOBS) --dist worksteal

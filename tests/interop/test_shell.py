@@ -87,6 +87,18 @@ def test_push_and_fetch(place: Place, login_shell: bool) -> None:
     shutil.rmtree(again)
 
 
+def test_a_push_by_a_url_of_this_program(place: Place) -> None:
+    git(place.work, "commit", "-q", "--allow-empty", "-m", "new")
+    new = text(place.work, "rev-parse", "HEAD")
+    url = "gittorrent::ssh://git@mirror.example.org/project.git"
+    place.git("push", url, "main").failed(1, "not signed")
+    place.git("push", "--signed", "--dry-run", url, "main").ok()
+    assert "remote: accepted as push " in place.git("push", "--signed", url, "main").ok().err
+    assert place.mirror.log().refs[b"refs/heads/main"] == new  # type: ignore[index]
+    where = "gittorrent::ssh://git@mirror.example.org/other.git"
+    place.git("push", "--signed", where, "main").failed(128, "no such repository here")
+
+
 def test_refusals(place: Place) -> None:
     git(place.work, "commit", "-q", "--allow-empty", "-m", "new")
     url = "ssh://git@mirror.example.org/project.git"

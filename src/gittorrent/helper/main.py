@@ -47,13 +47,13 @@ from gittorrent.transfer.settings import read_settings
 from gittorrent.wire.service import UPLOAD_ARCHIVE
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Coroutine
     from typing import Any
 
     from gittorrent.repository.index_settings import IndexSettings
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.settings import Settings
+    from gittorrent.transfer.stream import Stream
 
 _ORPHAN_SECONDS = 0.5
 _INPUT_BYTES = 1 << 16
@@ -170,15 +170,15 @@ class Helper:
         """Connect git to a mirror that takes its push, or let git's helper for HTTP do that."""
         if self._pusher is None:  # git asks before it lists refs, and again before it pushes
             depot = self._run(find_depot(self._location, self._fetcher.context))
-            if depot.sock is not None:
-                self._relay(depot.sock, depot.said)
+            if depot.stream is not None:
+                self._relay(depot.stream, depot.said)
                 return True
             self._pusher = HttpPusher(self._remote, depot.endpoint.url, depot.address)
         _say("fallback")
         return False
 
-    def _relay(self, sock: socket.socket, said: bytes = b"") -> None:
-        work = relay(sock, _connected, self._input.rest(), said)
+    def _relay(self, stream: Stream, said: bytes = b"") -> None:
+        work = relay(stream, _connected, self._input.rest(), said)
         self._run(work, hears_end=True)
 
     def _must_verify(self) -> bool:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.context import Context
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.reaching import Source
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.urls import Endpoint
 
 RECEIVE_PACK = "git-receive-pack"
@@ -46,13 +47,13 @@ class Depot(Struct):
 
     Args:
         endpoint: where it is.
-        sock: of a stream, on which it was asked for the service; None where there is none.
+        stream: on which it was asked for the service; None where there is none.
         said: what it said on it already.
         address: where one that nobody named was judged; None for one that was, and for streams.
     """
 
     endpoint: Endpoint
-    sock: socket.socket | None = None
+    stream: Stream | None = None
     said: bytes = b""
     address: str | None = None
 
@@ -82,8 +83,8 @@ async def find_depot(location: Location, context: Context) -> Depot:
 
 
 async def _hang_up(depot: Depot) -> None:
-    if depot.sock is not None:
-        depot.sock.close()
+    if depot.stream is not None:
+        await depot.stream.hang_up()
 
 
 class _Seeking:
@@ -102,12 +103,12 @@ class _Seeking:
         endpoint = source.endpoint
         assert endpoint is not None
         is_named = source.trusted is None
-        if transport_of(endpoint).is_stream:
+        if transport_of(endpoint).has_services:
             return await self._ask_stream(source, endpoint, is_named=is_named)
         if not is_named:
             return await self._ask_web(source, endpoint)
         # Who is there says to git itself whether it takes a push, and to whom.
-        if endpoint.scheme != "ssh" and not await stoppable(_has_proxy, endpoint):
+        if not await stoppable(_has_proxy, endpoint):
             (await connect(endpoint, client_timeouts=self._timeouts)).sock.close()
         return Depot(endpoint)
 
@@ -126,11 +127,11 @@ class _Seeking:
         return Depot(endpoint, address=dialled.address)
 
     async def _ask_stream(self, source: Source, endpoint: Endpoint, *, is_named: bool) -> Depot:
-        sock = await ask_for_service(endpoint, RECEIVE_PACK, source.trusted, self._timeouts)
+        stream = await ask_for_service(endpoint, RECEIVE_PACK, source.trusted, self._timeouts)
         is_left = False
         try:
             async with asyncio.timeout(None if is_named else self._timeouts.answer):
-                said = await _first_packet(sock)
+                said = await _first_packet(stream.sock)
             if not is_named:
                 raise_if_refused(strip_newline(said[pktline.HEADER_SIZE :]))
             is_left = True
@@ -142,8 +143,8 @@ class _Seeking:
             raise UnreachableError(f"{endpoint.url} takes no push: {error}") from error
         finally:
             if not is_left:
-                sock.close()
-        return Depot(endpoint, sock, said)
+                await stream.hang_up()
+        return Depot(endpoint, stream, said)
 
 
 async def _first_packet(sock: socket.socket) -> bytes:

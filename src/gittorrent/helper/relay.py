@@ -8,15 +8,14 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from gittorrent.errors import UsageError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.git_mirror import ask_for
 from gittorrent.transfer.transport import transport_of
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from gittorrent.transfer.stream import Stream
     from gittorrent.wire.urls import AddressClass, Endpoint
 
 _CHUNK = 1 << 16
@@ -27,8 +26,8 @@ async def ask_for_service(
     service: str,
     trusted: AddressClass | None = None,
     client_timeouts: ClientTimeouts | None = None,
-) -> socket.socket:
-    """Connect to a mirror behind a stream and ask for one of git's services.
+) -> Stream:
+    """Connect to a mirror and ask for one of git's services.
 
     Args:
         endpoint: the mirror.
@@ -37,33 +36,29 @@ async def ask_for_service(
         client_timeouts: how long to wait.
 
     Returns:
-        The socket, on which nothing was read.
+        The stream, on which nothing was read.
 
     Raises:
         UsageError: the endpoint is reached by HTTP.
         CannotConnectError, MirrorLostError: nobody answers, or it hung up.
     """
-    if not transport_of(endpoint).is_stream:
-        raise UsageError(
-            f"{service} at {endpoint.url} cannot be reached this way",
-            hint=f"use the URL {endpoint.url} itself with git",
-        )
-    return await ask_for(service, endpoint, trusted, client_timeouts or ClientTimeouts())
+    timeouts = client_timeouts or ClientTimeouts()
+    return await transport_of(endpoint).open_service(endpoint, service, trusted, timeouts)
 
 
 async def relay(
-    sock: socket.socket, connected: Callable[[], None], spoken: bytes = b"", said: bytes = b""
+    stream: Stream, connected: Callable[[], None], spoken: bytes = b"", said: bytes = b""
 ) -> None:
-    """Relay between git (standard input and output) and a service, and close the socket.
+    """Relay between git (standard input and output) and a service, and hang up.
 
     Args:
-        sock: where the service was asked for.
+        stream: where the service was asked for.
         connected: tells git that the connection stands.
         spoken: what git said already, which nobody has passed on.
         said: the same of the service.
     """
-    loop = asyncio.get_running_loop()
-    with sock:
+    loop, sock = asyncio.get_running_loop(), stream.sock
+    try:
         connected()
         _write(said)
         await loop.sock_sendall(sock, spoken)
@@ -73,6 +68,8 @@ async def relay(
         finally:
             upward.cancel()
             await asyncio.gather(upward, return_exceptions=True)
+    finally:
+        await stream.hang_up()
 
 
 async def _send(sock: socket.socket) -> None:

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from gittorrent.errors import UnreachableError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import ask_for_list, connect, service_request
-from gittorrent.transfer.git_mirror import call, open_git_mirror
+from gittorrent.transfer.git_mirror import ask_for, call, open_git_mirror
 from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
+from gittorrent.transfer.stream import tcp_stream
 from gittorrent.wire import notify
 from gittorrent.wire.limits import MAX_PKT_LINE
 from gittorrent.wire.service import MIRROR_MUX, MIRROR_NOTIFY
@@ -30,6 +31,16 @@ class GitTransport:
     """A `gittorrent.transfer.transport.Transport`."""
 
     is_stream = True
+    has_services = True
+
+    async def open_service(
+        self,
+        endpoint: Endpoint,
+        service: str,
+        trusted: AddressClass | None,
+        client_timeouts: ClientTimeouts,
+    ) -> Stream:
+        return tcp_stream(await ask_for(service, endpoint, trusted, client_timeouts))
 
     async def ask_list(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gittorrent.errors import UnreachableError
+from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import connect
 from gittorrent.transfer.git_mirror import begin_conversation
@@ -47,6 +47,20 @@ class HttpTransport:
     """A `gittorrent.transfer.transport.Transport`."""
 
     is_stream = False
+    has_services = False
+
+    async def open_service(
+        self,
+        endpoint: Endpoint,
+        service: str,
+        trusted: AddressClass | None,
+        client_timeouts: ClientTimeouts,
+    ) -> Stream:
+        del trusted, client_timeouts
+        raise UsageError(
+            f"{service} at {endpoint.url} cannot be reached this way",
+            hint=f"use the URL {endpoint.url} itself with git",
+        )
 
     async def ask_list(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts

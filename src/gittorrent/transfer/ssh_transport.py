@@ -64,11 +64,23 @@ class SshTransport:
     """A `gittorrent.transfer.transport.Transport`."""
 
     is_stream = False
+    has_services = True
+
+    async def open_service(
+        self,
+        endpoint: Endpoint,
+        service: str,
+        trusted: AddressClass | None,
+        client_timeouts: ClientTimeouts,
+    ) -> Stream:
+        del client_timeouts  # git waits for its ssh, too
+        login = await open_ssh(endpoint, trusted, service)
+        return login.stream
 
     async def ask_list(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
     ) -> tuple[MirrorList, AddressClass]:
-        login = await open_ssh(endpoint, trusted, MIRROR_LIST)
+        login = await open_ssh(endpoint, trusted, SERVICES[MIRROR_LIST])
         patient = replace(client_timeouts, answer=_patience(client_timeouts))
         try:
             return await read_list(login.stream.sock, endpoint, patient), KIND
@@ -111,7 +123,7 @@ class SshTransport:
     async def converse(
         self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None
     ) -> GitMirror:
-        login = await open_ssh(endpoint, trusted, MIRROR_SYNC)
+        login = await open_ssh(endpoint, trusted, SERVICES[MIRROR_SYNC])
         seconds = _patience(context.client_timeouts)
         try:
             return await begin_conversation(endpoint.url, login.stream, context, seconds)
@@ -127,7 +139,7 @@ class SshTransport:
         from_address: str | None,
     ) -> int:
         notice = notice_from(from_address or _own_address(endpoint))
-        stream = (await open_ssh(endpoint, trusted, MIRROR_NOTIFY)).stream
+        stream = (await open_ssh(endpoint, trusted, SERVICES[MIRROR_NOTIFY])).stream
         try:
             async with asyncio.timeout(ClientTimeouts().notice):
                 loop = asyncio.get_running_loop()
@@ -185,7 +197,7 @@ async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: st
     Args:
         endpoint: an ssh one.
         trusted: kind of address the endpoint was learned from; None if the user named it.
-        service: such as ``mirror-sync``.
+        service: such as ``git-mirror-sync``.
 
     Raises:
         UnreachableError: the user did not name it.
@@ -196,9 +208,7 @@ async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: st
         raise _not_for_strangers(endpoint)
     port = None if endpoint.port == DEFAULT_PORTS["ssh"] else endpoint.port
     path = unquote_to_bytes(endpoint.path)
-    words = await asyncio.to_thread(
-        ssh_words, endpoint.user, endpoint.host, port, SERVICES[service], path
-    )
+    words = await asyncio.to_thread(ssh_words, endpoint.user, endpoint.host, port, service, path)
     environ = environment.trusted(environment.one_off_settings())
     ours, theirs = socket_pair()
     theirs.setblocking(True)

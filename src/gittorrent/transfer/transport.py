@@ -32,7 +32,25 @@ class Transport(Protocol):
 
     @property
     def is_stream(self) -> bool:
-        """Whether a connection begins with a service's name: git's own services are there too."""
+        """Whether a connection begins with a service's name, and nothing has to be asked before."""
+
+    @property
+    def has_services(self) -> bool:
+        """Whether git's own services are reached by `open_service`, as streams."""
+
+    async def open_service(
+        self,
+        endpoint: Endpoint,
+        service: str,
+        trusted: AddressClass | None,
+        client_timeouts: ClientTimeouts,
+    ) -> Stream:
+        """Ask for one of git's own services; its first words wait to be read.
+
+        Raises:
+            UsageError: git's services are not reached this way.
+            GitTorrentError: it cannot be reached.
+        """
 
     async def ask_list(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts

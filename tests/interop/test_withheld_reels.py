@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +16,8 @@ from gittorrent.repository.carried import Carried
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.reelstore import StoredReel
 from gittorrent.signing.keys import Signer
+from gittorrent.store.database import Database
+from gittorrent.store.withheld import withheld_lately
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.transfer.repository_content import RepositoryContent
 from support import bulk, gitcmd, hostile, nodes, signed_indexes
@@ -81,6 +85,28 @@ def test_a_reel_that_a_stranger_withholds_comes_otherwise(
             finally:
                 Withholds.ended.set()
     same_refs(person, origin)
+
+
+def test_who_withheld_a_reel_is_not_waited_for_again(
+    origin: Carried, person: Person, tmp_path: Path
+) -> None:
+    """It is known by its URL, and others do."""
+    keeps = nodes.copy_as_mirror(origin, tmp_path / "keeps.git", "git://127.0.0.1:1/project.git")
+    origin.layout.manifest(newest(origin).id).unlink()
+    home, excluded = nodes.make_home(tmp_path / "h"), "is excluded from this download"
+    with (
+        hostile.lying(keeps, nodes.make_home(tmp_path / "l"), hostile.LacksEverything) as liar,
+        nodes.serving(origin, home=home) as served,
+    ):
+        nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
+        for name, is_waited_for in (("a", True), ("b", False)):
+            done = person.git("clone", "-v", "--mirror", url_of(served), name).ok()
+            assert (excluded in done.err) == is_waited_for
+            gitcmd.git(person.root / name, "fsck", "--strict")
+    with contextlib.closing(Database(person.node / "node.sqlite")) as database:
+        repository = origin.log().repository
+        row = f"{liar.git}/project.git"
+        assert withheld_lately(database, repository, int(time.time())) == {row}
 
 
 def test_a_signed_index_that_is_withheld_is_made_here(

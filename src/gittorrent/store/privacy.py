@@ -32,6 +32,7 @@ def note_private(database: Database, repository: RepositoryId, *, private: bool)
         [
             ("INSERT OR IGNORE INTO private VALUES (?)", (repository,)),
             ("DELETE FROM mirrors WHERE repository_id = ?", (repository,)),
+            ("DELETE FROM withheld WHERE repository_id = ?", (repository,)),
             ("DELETE FROM remembered WHERE repository_id = ? AND trusted <> ''", (repository,)),
         ]
     )

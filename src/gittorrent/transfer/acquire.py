@@ -19,6 +19,7 @@ from gittorrent.reel.manifest import longest_file
 from gittorrent.reel.path import ReelOffer
 from gittorrent.shapes import WHOLE, Shape
 from gittorrent.sizes import show_bytes
+from gittorrent.store.withheld import forgive, note_withheld, withheld_lately
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.log_follower import LogFollower
 from gittorrent.transfer.manifests import FalseOfferError, verify_manifest
@@ -81,6 +82,8 @@ class Acquisition:
         self._reel_fetcher = ReelFetcher(self._peer_manager, context)
         self._planners: dict[ReelOffer, Planner] = {}
         self._withheld = 0
+        self._repository: RepositoryId | None = None
+        self._withheld_before: set[str] = set()
 
     async def __aenter__(self) -> Acquisition:
         return self
@@ -91,6 +94,20 @@ class Acquisition:
         finally:
             await self._peer_manager.close()
             self._reel_fetcher.close()
+        self._remember_who_withheld()
+
+    def _remember_who_withheld(self) -> None:
+        """Write down who is asked last from now on, and who is not any more.
+
+        What the first mirror was, whoever names it asks anew.
+        """
+        if self._repository is None:
+            return
+        bans, database = self._peer_manager.offer_bans, self._context.database
+        if urls := bans.to_remember - {self.url}:
+            note_withheld(database, self._repository, urls, int(self._context.clock()))
+        if urls := bans.to_forgive & self._withheld_before:
+            forgive(database, self._repository, urls)
 
     @property
     def first_contact(self) -> bool:
@@ -148,6 +165,10 @@ class Acquisition:
         """Bring the log up to date, verified; see `LogFollower.fetch_log`."""
         log = await self._log_follower.fetch_log(store, object_format, short=short, whole=whole)
         self._peer_manager.content.know(log, store)
+        self._repository = log.repository
+        now = int(self._context.clock())
+        self._withheld_before = withheld_lately(self._context.database, log.repository, now)
+        self._peer_manager.offer_bans.withheld_before(self._withheld_before - {self.url})
         if log.policy.policy.private:
             self._peer_manager.keep_to_mirrors()
         return log

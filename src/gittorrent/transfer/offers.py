@@ -20,7 +20,7 @@ from gittorrent.shapes import WHOLE, Shape, ShapeKind
 from gittorrent.transfer.addresses import caller_group, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from gittorrent.ids import PushId
     from gittorrent.transfer.mirror import Mirror
@@ -37,11 +37,17 @@ FAULTS = 3
 
 
 class OfferBans:
-    """Whose offers are not listened to in this run: by URL, and by address once one was false."""
+    """Whose offers are not listened to in this run: by URL, and by address once one was false.
+
+    Those who withheld something in an earlier run are listened to once others do not do.
+    """
 
     def __init__(self) -> None:
         self._faults: Counter[str] = Counter()
         self._silent: set[str] = set()
+        self._before: set[str] = set()
+        self._fleeting: set[str] = set()
+        self._gave: set[str] = set()
         self._groups: set[str] = set()
         self._only_first = False
 
@@ -50,9 +56,35 @@ class OfferBans:
         self._faults[mirror.url] += 1
         return self._faults[mirror.url]
 
-    def silence(self, mirror: Mirror) -> None:
-        """Listen to a mirror no more."""
+    def silence(self, mirror: Mirror, *, is_fleeting: bool = False) -> None:
+        """Listen to a mirror no more; ``is_fleeting`` for what says nothing of later runs."""
         self._silent.add(mirror.url)
+        if is_fleeting or mirror.called_us:
+            self._fleeting.add(mirror.url)
+
+    def withheld_before(self, urls: Iterable[str]) -> None:
+        """Leave those aside that withheld something in an earlier run."""
+        self._before |= set(urls)
+
+    def listen_to_all(self) -> bool:
+        """Listen to those, too: others do not do. Tells whether there are any."""
+        were_any = bool(self._before - self._silent)
+        self._before.clear()
+        return were_any
+
+    def gave(self, urls: Iterable[str]) -> None:
+        """Note who gave parts that hold."""
+        self._gave |= set(urls)
+
+    @property
+    def to_remember(self) -> set[str]:
+        """The URLs of those who withheld something in this run."""
+        return self._silent - self._fleeting
+
+    @property
+    def to_forgive(self) -> set[str]:
+        """The URLs of those who gave parts in this run and withheld nothing."""
+        return self._gave - self._silent
 
     def suspect(self, mirror: Mirror) -> None:
         """Ignore offers from a mirror's address from now on: it made an offer up."""
@@ -65,13 +97,16 @@ class OfferBans:
 
     def is_silent(self, url: str) -> bool:
         """Tell whether what was at a URL is not listened to for what it did itself."""
-        return url in self._silent
+        return url in self._silent or url in self._before
 
     def is_out(self, mirror: Mirror, first: Mirror | None) -> bool:
         """Tell whether a mirror is not listened to; the first one only for what it did itself."""
         if mirror.url in self._silent:
             return True
-        return mirror is not first and (self._only_first or group_of(mirror) in self._groups)
+        is_aside = (
+            self._only_first or group_of(mirror) in self._groups or mirror.url in self._before
+        )
+        return mirror is not first and is_aside
 
 
 def group_of(mirror: Mirror) -> str:

@@ -113,7 +113,9 @@ class Planner:
             while True:
                 await self._hear(name)
                 planned = await self._prove(have)
-                if planned or not await self._have_more_come(begun):
+                if planned:
+                    break
+                if not await self._have_more_come(begun) and not self._listens_to_all():
                     break
         finally:
             await _cancel([newcomers, *self._asking])
@@ -153,10 +155,14 @@ class Planner:
                     return None
                 gather()
                 lacking_since = lacking_since or self._loop.time()
-                if not await self._have_more_come(lacking_since):
+                if not await self._have_more_come(lacking_since) and not self._listens_to_all():
                     return None
         finally:
             await _cancel([others, *self._asking])
+
+    def _listens_to_all(self) -> bool:
+        """Listen to those, too, that withheld something before, where nothing else is left."""
+        return not self._first_makes_packs() and self._peer_manager.offer_bans.listen_to_all()
 
     def _first_makes_packs(self) -> bool:
         """Tell whether the first mirror has offered all that it has, and packs what it is asked."""
@@ -495,7 +501,8 @@ class Planner:
         self._tell(f"{mirror.name} {what}", mirror is self._first)
 
     def _give_up(self, mirror: Mirror, why: str) -> None:
-        self._peer_manager.offer_bans.silence(mirror)
+        is_lost = self._peer_manager.is_lost(mirror)
+        self._peer_manager.offer_bans.silence(mirror, is_fleeting=is_lost)
         self._say_of(mirror, f"is excluded from this download: {why}")
         for each in [m for m in self._asked if self._is_out(m)]:
             self._offers.forget(each, self._signed)

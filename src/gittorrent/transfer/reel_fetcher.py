@@ -292,6 +292,7 @@ class ReelFetcher:
             await self._while_there_is_room(download.run())
         finally:
             peer_manager.rest()
+            peer_manager.offer_bans.gave(m.url for m in download.figures().mirrors if m.parts)
             snapshot.remove()
 
     async def _while_there_is_room(self, work: Coroutine[None, None, None]) -> None:

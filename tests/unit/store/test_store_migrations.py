@@ -64,6 +64,7 @@ ROWS = [
         "INSERT INTO tracks VALUES ('t', 'https://x/t', 300, 'refs/pull/*/head', '/key', '', 0, 1,"
         " '12', 7, 7, 6, 'gone', 0, 99)",
     ],
+    [f"INSERT INTO withheld VALUES ('{A}', 'git://y/a', 7)"],
 ]
 """What each version may have written, in the form of its schema: into tables that it added or
 changed. A new migration has its rows here."""

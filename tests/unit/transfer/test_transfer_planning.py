@@ -25,7 +25,7 @@ from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import Admit, MirrorLostError, NotThereError, PartSink, WantedPack
 from gittorrent.transfer.offered_indexes import MAX_INDEXES, OfferedIndexes
-from gittorrent.transfer.offers import MAX_UNBACKED, Offers
+from gittorrent.transfer.offers import MAX_UNBACKED, OfferBans, Offers
 from gittorrent.transfer.peer_manager import PeerManager, Sharing
 from gittorrent.transfer.planning import HELD_BYTES, Planned, Planner
 from gittorrent.trust.signature import split_signed
@@ -495,6 +495,38 @@ def test_who_withholds_a_reel_is_left_unless_its_line_broke(reels: Reels) -> Non
         assert await scene.planner(peer_manager).plan(()) == []
 
     asyncio.run(work())
+
+
+def test_who_withheld_a_reel_before_is_asked_last(reels: Reels) -> None:
+    """Where the first mirror makes packs there is another way to what it has no reels of."""
+    reel = reels.make(None, 3, 2)
+
+    async def plan(kind: PeerKind) -> list[ReelOffer]:
+        first, stranger = silent(url="git://first/x"), honest(reels, reel, url="git://stranger/x")
+        first.kind = kind
+        peer_manager = PeerManager(lambda _text: None, Sharing(None), client_timeouts=SHORT)
+        peer_manager.mirrors = [first, stranger]
+        peer_manager.offer_bans.withheld_before([stranger.url])
+        scene = Scene(reels, [first, stranger])
+        return [offer for offer, _ in await scene.planner(peer_manager).plan(())]
+
+    assert asyncio.run(plan(PeerKind.SESSION)) == []
+    assert asyncio.run(plan(PeerKind.HTTP)) == [reel]
+
+
+def test_what_is_remembered_of_who_withheld_something() -> None:
+    bans = OfferBans()
+    strangers = [silent(url=f"git://{name}/x") for name in ("never", "sometimes", "lost")]
+    never, sometimes, lost = strangers
+    called = silent(url="127.0.0.1:4000")
+    called.called_us = True
+    bans.silence(never)
+    bans.silence(sometimes)
+    bans.silence(lost, is_fleeting=True)
+    bans.silence(called)
+    bans.gave([sometimes.url, "git://honest/x"])
+    assert bans.to_remember == {never.url, sometimes.url}
+    assert bans.to_forgive == {"git://honest/x"}
 
 
 def test_a_few_bytes_less_are_not_worth_depending_on_a_stranger(reels: Reels) -> None:

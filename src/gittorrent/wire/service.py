@@ -4,9 +4,9 @@ For the git:// listener and dialler; pure. Git's services and ours share one for
 ``<service> <path> NUL [host=<host> NUL] [NUL <extra> NUL ...]``.
 
 Rules: the path begins with a slash and holds no control byte; the rest is bounded. A service this
-program does not know is still parsed, so that the listener can refuse it by name. Must not know
-which paths exist. Source: gitprotocol-pack(5), Git Transport; docs/protocol/mirrorsync.md,
-Services.
+program does not know is still parsed, so that the listener can refuse it by name. Extra parameters
+that are empty count for nothing. Must not know which paths exist.
+Source: gitprotocol-pack(5), Git Transport; docs/protocol/mirrorsync.md, Services.
 """
 
 from __future__ import annotations
@@ -115,4 +115,5 @@ def _parse_parameters(raw: bytes) -> tuple[bytes | None, tuple[bytes, ...]]:
         return host, ()
     if not raw.startswith(b"\0") or (len(raw) > 1 and not raw.endswith(b"\0")):
         raise MessageError("parameters of the service request are not ended by NUL")
-    return host, tuple(raw[1:-1].split(b"\0")) if len(raw) > 1 else ()
+    # Dulwich ends them with a NUL more, and git daemon passes over what says nothing.
+    return host, tuple(filter(None, raw[1:-1].split(b"\0")))

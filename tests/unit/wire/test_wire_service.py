@@ -38,6 +38,14 @@ def test_old_forms_are_read() -> None:
     assert parse_request(b"mirror-list /p\n\0HOST=h\0").host == b"h"
 
 
+def test_what_says_nothing_is_passed_over() -> None:
+    """As git daemon does: dulwich ends its request with a NUL too many."""
+    said = b"git-upload-pack /p\0host=h\0\0version=2\0\0"
+    wanted = ServiceRequest("git-upload-pack", b"/p", b"h", (b"version=2",))
+    assert parse_request(said) == wanted
+    assert parse_request(b"git-upload-pack /p\0\0\0").extra == ()
+
+
 def test_unknown_service_is_reported_by_name() -> None:
     request = parse_request(b"git-teleport /p\0host=h\0")
     assert request.service == "git-teleport"
@@ -63,7 +71,6 @@ def test_unknown_service_is_reported_by_name() -> None:
         b"git-upload-pack /p\0host=h\n\0",
         b"git-upload-pack /p\0host=a b\0",
         b"git-upload-pack /p\0host=h\0\0version=2",
-        b"git-upload-pack /p\0\0\0",
         b"git-upload-pack /p\0\0a\nb\0",
         b"git-upload-pack /" + b"p" * MAX_PATH + b"\0",
         b"git-upload-pack /p\0host=" + b"h" * (MAX_HOST + 1) + b"\0",

@@ -172,6 +172,25 @@ def test_commits_of_a_repository_that_is_mirrored_here(
     assert publish(someone, someone.root / "apart") != first
 
 
+def test_what_is_gone_or_damaged_hides_no_other(owner: Person, origin: Path) -> None:
+    """All that is carried is looked into at once."""
+    commit = ["commit", "-q", "--allow-empty", "-m"]
+    for name in ("one", "two", "three", "four"):
+        owner.git("init", "-q", name).ok()
+        owner.git(*commit, name, cwd=owner.root / name).ok()
+        owner.git("clone", "-q", "--bare", name, f"{name}.git").ok()
+        publish(owner, owner.root / f"{name}.git")
+    shutil.rmtree(owner.root / "one.git")
+    (owner.root / "two.git" / "HEAD").unlink()
+    first = publish(owner, origin)
+    owner.git("clone", "-q", origin, "ahead").ok()
+    owner.git("remote", "remove", "origin", cwd=owner.root / "ahead").ok()
+    owner.git(*commit, "more", cwd=owner.root / "ahead").ok()
+    refused(owner, owner.root / "ahead", first, "commits of its branches are in project")
+    owner.git("reset", "-q", "--hard", "HEAD~2", cwd=owner.root / "ahead").ok()
+    refused(owner, owner.root / "ahead", first, "commits of its branches are in project")
+
+
 def test_a_clone_is_published_as_another_repository_beside(owner: Person, origin: Path) -> None:
     """A fork, or what is to be private from now on: nothing becomes of the former one."""
     work = owner.root / "work"

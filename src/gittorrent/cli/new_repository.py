@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from gittorrent.cli.bare_copy import recorded_copy, recorded_repository
 from gittorrent.errors import GitTorrentError, UsageError
+from gittorrent.git.alternates import borrowing
 from gittorrent.git.history import describe
 from gittorrent.git.refs import read_ref, read_refs
 from gittorrent.git.remotes import remote_urls
@@ -26,7 +27,7 @@ from gittorrent.git.repository import find_repository
 from gittorrent.git.runner import Git
 from gittorrent.ids import RepositoryId, is_repository_id
 from gittorrent.interruptions import run
-from gittorrent.repository.carried import ORIGIN, Carried
+from gittorrent.repository.carried import ORIGIN, Carried, object_format_of
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore
 from gittorrent.repository.readers_file import is_private_here
@@ -38,12 +39,15 @@ from gittorrent.trust.errors import PolicyError
 from gittorrent.trust.policy import repository_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gittorrent.git.repository import FoundRepository
     from gittorrent.ids import ObjectFormat, Oid
     from gittorrent.repository.carried import RepositoryInfo
     from gittorrent.store.database import CarriedRow, Database
+
+AT_ONCE = 200
+"""Repositories that one git looks into: their paths are one variable of its environment."""
 
 MAX_TIPS = 1000
 """Branches by which a repository is recognised: more say nothing new and cost time."""
@@ -298,17 +302,52 @@ def _by_commits(found: FoundRepository, rows: Iterable[CarriedRow]) -> Relation 
     """See whether branches of this are known to a carried repository, or the other way round."""
     git = Git(found.git_dir)
     own = _tips(git)
-    for row in rows if own else ():
-        with contextlib.suppress(GitTorrentError, OSError):
-            other = find_repository(Path(row.path))
-            if other.object_format is not found.object_format:
-                continue
-            theirs = Git(other.git_dir)
-            if any(describe(theirs, own)) or any(describe(git, _tips(theirs))):
-                at = other.git_dir if row.role == ORIGIN else None
-                why = f"commits of its branches are in {row.name} ({row.path})"
-                return Relation(row.repository_id, why, at)
+    here = [row for row in rows if own and _is_like(row, found)]
+    for first in range(0, len(here), AT_ONCE):
+        some = here[first : first + AT_ONCE]
+        row = _has_any(some, own, git) or _is_of_any(some, git)
+        if row is not None:
+            at = Path(row.path) if row.role == ORIGIN else None
+            why = f"commits of its branches are in {row.name} ({row.path})"
+            return Relation(row.repository_id, why, at)
     return None
+
+
+def _is_like(row: CarriedRow, found: FoundRepository) -> bool:
+    """Tell whether what is carried is there, and of the same object format."""
+    place = Path(row.path)
+    with contextlib.suppress(GitTorrentError, OSError):
+        return (place / "objects").is_dir() and object_format_of(place) is found.object_format
+    return False
+
+
+def _has_any(rows: Sequence[CarriedRow], commits: Sequence[Oid], git: Git) -> CarriedRow | None:
+    """Return which of some repositories has one of these commits; None if none does.
+
+    All are looked into by one git, and none by itself unless that finds something: a node may
+    carry thousands.
+    """
+    own, *others = (Path(row.path) / "objects" for row in rows)
+    there = borrowing(replace(git, objects=own), others)
+    with contextlib.suppress(GitTorrentError, OSError):
+        if not any(describe(there, commits)):
+            return None
+    for row in rows:
+        with contextlib.suppress(GitTorrentError, OSError):
+            if any(describe(Git(Path(row.path)), commits)):
+                return row
+    return None
+
+
+def _is_of_any(rows: Sequence[CarriedRow], git: Git) -> CarriedRow | None:
+    """Return of which of some repositories a branch's commit is in this one; None if of none."""
+    tips: dict[Oid, CarriedRow] = {}
+    for row in rows:
+        with contextlib.suppress(GitTorrentError, OSError):
+            for tip in _tips(Git(Path(row.path))):
+                tips.setdefault(tip, row)
+    known = [tip for tip, each in zip(tips, describe(git, tips), strict=True) if each is not None]
+    return tips[known[0]] if known else None
 
 
 def _tips(git: Git) -> list[Oid]:

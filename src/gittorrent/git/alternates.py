@@ -7,8 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from gittorrent.git.runner import Git
 
 MAX_DEPTH = 6
 """How far git follows from one to the next; beyond it complains of too deep a nesting."""
@@ -23,6 +27,22 @@ _SHORT = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t":
 def alternates_file(objects: Path) -> Path:
     """Return where it is written what an object directory borrows from."""
     return objects / "info" / "alternates"
+
+
+def borrowing(git: Git, directories: Iterable[Path]) -> Git:
+    """Return a repository that looks into other object directories, too, without a change on disk.
+
+    Args:
+        git: the repository.
+        directories: few enough for one variable of the environment.
+    """
+    paths = ":".join(_quoted(str(directory)) for directory in directories)
+    return replace(git, variables={**git.variables, "GIT_ALTERNATE_OBJECT_DIRECTORIES": paths})
+
+
+def _quoted(path: str) -> str:
+    """Return a path as git's lists of paths may have it, whatever is in it (git(1))."""
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def lenders(objects: Path) -> Iterator[Path]:

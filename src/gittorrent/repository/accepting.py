@@ -15,8 +15,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
-from msgspec.structs import replace
 
+from gittorrent.git.alternates import borrowing
 from gittorrent.git.runner import unwatched
 from gittorrent.push.depot import admission
 from gittorrent.push.depot.admission import PushRefusedError
@@ -208,10 +208,4 @@ def _beside(candidate: Candidate, batch: Sequence[Candidate]) -> Git:
     others = [each.upload.staging.directory for each in batch if each is not candidate]
     if not others:
         return git
-    paths = ":".join(_quoted(str(directory / "objects")) for directory in others)
-    return replace(git, variables={**git.variables, "GIT_ALTERNATE_OBJECT_DIRECTORIES": paths})
-
-
-def _quoted(path: str) -> str:
-    """Return a path as git's lists of paths may have it, whatever is in it (git(1))."""
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return borrowing(git, [directory / "objects" for directory in others])

@@ -41,12 +41,22 @@ _NUMBERS = itertools.count()
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Return once ``condition`` holds; fail when it does not in time."""
-    limit = time.monotonic() + seconds
+    start = time.monotonic()
     while not condition():
-        if time.monotonic() > limit:
+        waited = time.monotonic() - start
+        if waited > seconds:
             raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
-        # Nobody tells us; a short select is the politest way to look again.
-        select.select([], [], [], 0.01)
+        look_again(waited)
+
+
+def look_again(waited: float) -> None:
+    """Let some time pass, where nobody tells when it is worth while to look again.
+
+    Args:
+        waited: seconds so far. A tenth of them passes (0.1 s at most), since many a look starts a
+            program, which takes from what is waited for.
+    """
+    select.select([], [], [], min(max(0.01, waited / 10), 0.1))
 
 
 @dataclass(frozen=True)
@@ -220,11 +230,12 @@ class Running:
 
     def wait_all(self, seconds: float = PATIENCE) -> None:
         """Wait until the program and all it started are gone; fail with what is left."""
-        limit = time.monotonic() + seconds
+        start = time.monotonic()
         while left := [(pid, line) for pid, group, line in processes() if group == self.pid]:
-            if time.monotonic() > limit:
+            waited = time.monotonic() - start
+            if waited > seconds:
                 raise AssertionError(f"after {seconds:.0f} s there are still {left}")
-            select.select([], [], [], 0.01)
+            look_again(waited)
 
     def helpers(self) -> list[int]:
         """Return the remote helpers in its group."""

@@ -40,7 +40,12 @@ from gittorrent.repository.copied_refs import copy_refs, name_few
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publish import Publisher, require_own
-from gittorrent.repository.publishable import require_patterns
+from gittorrent.repository.publishable import (
+    HIDDEN,
+    Unpublishable,
+    describe_left_out,
+    require_patterns,
+)
 from gittorrent.repository.readers_file import close_to_others, is_private_here
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.store.database import CarriedRow, Database
@@ -258,6 +263,9 @@ def _bring_up_to_date(
             f"{path} has refs that this clone does not have; they stay published: {names}\n"
             "hint: delete one with 'git push gittorrent --delete NAME'"
         )
+    if copied.hidden:
+        left_out = tuple(Unpublishable(name, HIDDEN) for name in copied.hidden)
+        say(describe_left_out(found.git_dir, left_out))
     if copied.newer:
         say(
             f"{path} has what others changed, and that stays: {name_few(copied.newer)}\n"

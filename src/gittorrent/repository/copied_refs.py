@@ -23,6 +23,7 @@ from gittorrent.git.refs import apply_changes, read_refs
 from gittorrent.git.runner import Git
 from gittorrent.ids import Oid, RefName
 from gittorrent.push.origin_refs import Trouble, compare, questions
+from gittorrent.repository.hidden_refs import hidden_refs
 from gittorrent.repository.layout import Layout
 from gittorrent.trust.refpattern import is_reserved
 
@@ -48,10 +49,12 @@ class Copied(Struct, frozen=True):
         left: refs that only the copy has, if nothing tells yet what was copied from the clone; so
             whether somebody deleted them there is not known.
         newer: refs of the clone that are something else in the copy, since others changed them.
+        hidden: refs that were not copied, since the clone hides them from whoever fetches there.
     """
 
     left: tuple[RefName, ...]
     newer: tuple[RefName, ...]
+    hidden: tuple[RefName, ...] = ()
 
 
 class _CopiedBefore(Struct, frozen=True):
@@ -85,6 +88,9 @@ def copy_refs(clone: FoundRepository, copy: Git, patterns: Sequence[str]) -> Cop
     layout = Layout(clone.git_dir)
     own, there = _selected(Git(clone.git_dir), patterns), _selected(copy, patterns)
     before = _copied(layout)
+    new = [ref for ref in own if ref not in there and ref not in (before or {})]
+    hidden = tuple(sorted(hidden_refs(Git(clone.git_dir), new)))
+    own = {ref: oid for ref, oid in own.items() if ref not in hidden}
     ancestries = [Ancestry(git) for git in (Git(clone.git_dir), copy)]
 
     def compared(before: Refs) -> Comparison:
@@ -104,10 +110,10 @@ def copy_refs(clone: FoundRepository, copy: Git, patterns: Sequence[str]) -> Cop
     apply_changes(copy, gone, clone.object_format)
     newer = tuple(line.ref for line in found.take if line.ref in own)
     there_now = [each for each in patterns if each.endswith("*") or os.fsencode(each) in own]
-    copy_refs_from(copy, clone.git_dir, there_now, newer)
+    copy_refs_from(copy, clone.git_dir, there_now, (*newer, *hidden))
     record_copied(layout, own)
     left = sorted(there.keys() - own.keys()) if before is None else ()
-    return Copied(tuple(left), newer)
+    return Copied(tuple(left), newer, hidden)
 
 
 def name_few(refs: Iterable[RefName]) -> str:

@@ -112,7 +112,7 @@ def compare_origin(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]
         selected = listing.only(names)
         values = ((ref, shown.value(ref)) for ref in names)
         elsewhere = select_shown({r: oid for r, oid in values if oid is not None}, patterns)
-    here, left_out = publishable(selected, elsewhere)
+    here, left_out = publishable(selected, carried.git, elsewhere)
     bring_back(carried, log, (oid for _, oid in elsewhere.items() - here.items()))
     ancestry = Ancestry(carried.git)
     ancestry.prepare(questions(here, elsewhere, past))

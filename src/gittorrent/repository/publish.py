@@ -250,7 +250,8 @@ class Publisher:
         self, entries: EntrySigner, name: str, patterns: tuple[str, ...], *, private: bool
     ) -> None:
         """Make the first policy, and the checkpoint that everything begins at."""
-        refs, _ = publishable(parse_refs(list_selected(self._carried, patterns)))
+        listed = parse_refs(list_selected(self._carried, patterns))
+        refs, _ = publishable(listed, self._carried.git)
         certificate = self._signer.certificate
         pinned = () if certificate is None else (certificate,)
         own = head_target(self._carried.git)

@@ -8,7 +8,9 @@ import pytest
 
 from gittorrent.git.refs import BrokenRefError, list_sound_refs
 from gittorrent.git.runner import Git, GitError
+from gittorrent.ids import RefName
 from gittorrent.push.refnames import MAX_COMPONENT, unpublishable_names
+from gittorrent.repository.hidden_refs import is_hidden
 from gittorrent.repository.verify import Verifier
 from gittorrent.trust.refpattern import MAX_REF
 from support import gitcmd
@@ -93,3 +95,55 @@ def test_a_ref_that_cannot_be_read_is_not_deleted_for_everybody(
 def test_no_repository_has_no_sound_refs(tmp_path: Path) -> None:
     with pytest.raises(GitError):
         list_sound_refs(Git(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "hidden"),
+    [
+        ([], []),
+        (["refs/heads/a"], ["refs/heads/a", "refs/heads/a/b"]),
+        (["refs/heads/a/"], ["refs/heads/a", "refs/heads/a/b"]),
+        (["refs/heads", "!refs/heads/a"], ["refs/heads/ab"]),
+        (["!refs/heads/a", "refs/heads"], ["refs/heads/a", "refs/heads/a/b", "refs/heads/ab"]),
+        (["^refs/heads/ab", "refs/head"], ["refs/heads/ab"]),
+        (["refs/heads", "!^refs/heads/ab"], ["refs/heads/a", "refs/heads/a/b"]),
+    ],
+)
+def test_what_git_hides(tmp_path: Path, patterns: list[str], hidden: list[str]) -> None:
+    """As git's own upload-pack does it."""
+    names = ["refs/heads/a", "refs/heads/a/b", "refs/heads/ab", "refs/tags/a"]
+    given = [each.encode() for each in patterns]
+    assert [each for each in names if is_hidden(RefName(each.encode()), given)] == hidden
+    made = builder(tmp_path / "project.git")
+    grow(made, 1)
+    tip = gitcmd.text(made.git_dir, "rev-parse", "main")
+    listed: list[str] = []
+    for name in names:  # one at a time, since some cannot be together
+        made.set_ref(name, tip)
+        for each in patterns:
+            gitcmd.git(made.git_dir, "config", "--add", "uploadpack.hideRefs", each)
+        listed += gitcmd.text(made.git_dir, "ls-remote", str(made.git_dir), name).split()[1:]
+        gitcmd.git(made.git_dir, "update-ref", "-d", name)
+        if patterns:
+            gitcmd.git(made.git_dir, "config", "--unset-all", "uploadpack.hideRefs")
+    assert listed == [name for name in names if name not in hidden]
+
+
+def test_hidden_refs_are_left_out_until_they_are_shown(b: Builder) -> None:
+    tip = gitcmd.text(b.git_dir, "rev-parse", "main")
+    for name in ("refs/heads/internal/x", "refs/heads/open", "refs/tags/later"):
+        b.set_ref(name, tip)
+    gitcmd.git(b.git_dir, "config", "transfer.hideRefs", "refs/heads/internal")
+    notes: list[str] = []
+    done = publish(b.git_dir, name="project", note=notes.append)
+    assert [each.name for each in done.left_out] == [b"refs/heads/internal/x"]
+    assert "refs/heads/internal/x is hidden from whoever fetches" in notes[0]
+    assert "end the hiding" in notes[0]
+    assert "refs/heads/internal/x" not in outcome(b.git_dir)["refs"]
+    # What is published already stays, whatever is hidden later.
+    gitcmd.git(b.git_dir, "config", "uploadpack.hideRefs", "refs/tags")
+    assert publish(b.git_dir).changed == 0
+    assert "refs/tags/later" in outcome(b.git_dir)["refs"]
+    gitcmd.git(b.git_dir, "config", "--unset", "transfer.hideRefs")
+    assert publish(b.git_dir).changed == 1
+    assert "refs/heads/internal/x" in outcome(b.git_dir)["refs"]

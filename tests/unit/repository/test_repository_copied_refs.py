@@ -35,6 +35,22 @@ def test_only_what_came_from_the_clone_goes_with_it(tmp_path: Path) -> None:
     assert gitcmd.refs(copy.directory).keys() == expected
 
 
+def test_what_a_clone_hides_is_not_copied_unless_it_was(tmp_path: Path) -> None:
+    clone = builder(tmp_path / "clone.git")
+    grow(clone, 1)
+    tip = gitcmd.text(clone.git_dir, "rev-parse", "main")
+    copy = create_bare(tmp_path / "copy.git", SHA1)
+    found = find_repository(clone.git_dir)
+    copy_refs(found, copy, PATTERNS)
+    clone.set_ref("refs/heads/a", tip)
+    gitcmd.git(clone.git_dir, "config", "transfer.hideRefs", "refs/heads")
+    assert copy_refs(found, copy, PATTERNS) == Copied((), (), (A,))
+    assert gitcmd.refs(copy.directory) == {b"refs/heads/main": tip}
+    gitcmd.git(clone.git_dir, "config", "--unset", "transfer.hideRefs")
+    assert copy_refs(found, copy, PATTERNS) == Copied((), ())
+    assert gitcmd.refs(copy.directory) == {b"refs/heads/main": tip, b"refs/heads/a": tip}
+
+
 def test_where_nothing_tells_what_was_copied_nothing_is_deleted(tmp_path: Path) -> None:
     """As after an older version, or where `gittorrent.copy` was set by hand."""
     clone = builder(tmp_path / "clone.git")

@@ -286,9 +286,11 @@ def test_a_node_that_may_open_few_files_says_so(owner: Person, published: Path) 
     assert b"at most 256 callers are let in instead of 1024" in said
 
 
-def test_a_home_that_cannot_be_written_to_is_a_problem(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["", "not/made"])
+def test_a_home_that_cannot_be_written_to_is_a_problem(tmp_path: Path, place: str) -> None:
     with small_disk(tmp_path / "disk", "4m") as disk:
-        person = somebody(tmp_path / "person", variables={"GITTORRENT_HOME": str(disk.path)})
+        home_there = {"GITTORRENT_HOME": str(disk.path / place)}
+        person = somebody(tmp_path / "person", variables=home_there)
         disk.protect()
         (home,) = look(person, 1)["home"]
         assert home[0] == "problem"

@@ -59,15 +59,19 @@ def is_usable(home: Home) -> bool:
 
 def look_at_home(home: Home) -> Iterator[Finding]:
     """Yield what is to be said of a home, whether or not it is there."""
+    denied = denied_at(home.root, reading=False)
     if not home.root.exists():
-        yield well("home", f"{home.root} is not there yet, and is made at first use")
+        yield (
+            well("home", f"{home.root} is not there yet, and is made at first use")
+            if denied is None
+            else problem("home", str(denied), f"{denied.hint}; or set GITTORRENT_HOME")
+        )
         return
     try:
         require_own(home.root, "set GITTORRENT_HOME to a directory of your own")
     except NotOwnError as error:
         yield problem("home", str(error), error.hint)
         return
-    denied = denied_at(home.root, reading=False)
     if denied is None:
         yield well("home", str(home.root))
     else:

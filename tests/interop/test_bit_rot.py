@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gittorrent.repository.carried import Carried
+from gittorrent.repository.damaged_reels import damaged_reels
 from gittorrent.repository.reelstore import StoredReel
 from gittorrent.shapes import WHOLE
 from gittorrent.signing.keys import Signer
+from gittorrent.store.database import CarriedRow, Database
 from gittorrent.wire.messages import EndWant, HaveBundle, WantBundle, WrongParts
 from gittorrent.wire.reelname import ReelName
 from support import bulk, nodes
@@ -86,3 +91,53 @@ def test_who_only_says_so_changes_nothing(node: Daemon, origin: Carried, reel: S
         say_wrong(node, origin, reel, part, total)
     assert "damaged" not in node.running.err
     assert offered(node, origin) == [reel.id]
+
+
+def mirrors_known(operator: Person, origin: Carried) -> int:
+    """Return how many mirrors a node has listed."""
+    with contextlib.closing(Database(operator.node / "node.sqlite")) as database:
+        return len(database.mirrors(origin.info.repository_id, int(time.time())))
+
+
+def test_what_is_damaged_is_shown_and_stays_known(
+    origin: Carried, reel: StoredReel, person: Person, tmp_path: Path
+) -> None:
+    """By `status` and `doctor`, and by the node after it was started anew."""
+    operator = somebody(tmp_path / "operator")
+    git_dir = origin.layout.git_dir
+    with contextlib.closing(Database(nodes.make_home(operator.node).database)) as database:
+        row = CarriedRow("project", origin.info.repository_id, str(git_dir), "origin")
+        database.carry(row)
+    with serve(operator) as node:
+        spoil(reel.pack, 3 * reel.manifest.part_size + 1000)
+        person.git("clone", "--mirror", node.url("project"), "c")
+        wait_until(lambda: "is damaged on this disk" in node.running.err, "the node has noticed")
+        wait_until(lambda: "is still damaged" in node.running.err, "nobody else has it")
+    said = f"part 4 of reel {reel.id}"
+    assert said in " ".join(operator.gittorrent("status").ok().out.split())
+    (shown,) = json.loads(operator.gittorrent("status", "--json").ok().out)["repositories"]
+    (damaged,) = shown["damaged"]
+    assert (damaged["manifest"], damaged["part"]) == (reel.id, 4)
+    done = operator.gittorrent("doctor")
+    assert done.status == 1
+    assert said in " ".join(done.out.split())
+    with serve(operator) as node:
+        assert offered(node, origin) == []
+    spoil(reel.pack, 3 * reel.manifest.part_size + 1000)  # as it was
+    assert "is damaged" not in operator.gittorrent("status").ok().out
+
+
+def test_a_node_gets_damaged_parts_anew_from_another_mirror(
+    origin: Carried, reel: StoredReel, person: Person, tmp_path: Path
+) -> None:
+    whole = reel.pack.read_bytes()
+    operator, other = somebody(tmp_path / "operator"), somebody(tmp_path / "other")
+    with serve(operator, origin.layout.git_dir) as node, serve(other):
+        other.gittorrent("mirror", node.url("project")).ok()
+        wait_until(lambda: mirrors_known(operator, origin) == 1, "it is known")
+        for part in (3, 7):
+            spoil(reel.pack, part * reel.manifest.part_size + 1000)
+        person.git("clone", "--mirror", node.url("project"), "c")
+        wait_until(lambda: reel.pack.read_bytes() == whole, "it is mended")
+        wait_until(lambda: offered(node, origin) == [reel.id], "it is given again")
+    assert not damaged_reels(origin.layout)

@@ -17,6 +17,7 @@ from gittorrent.cli.ages import how_long
 from gittorrent.cli.findings import problem, warning, well
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import count
+from gittorrent.cli.repository_status import DAMAGE_HINT
 from gittorrent.cli.signing_clock import RIGHT
 from gittorrent.disk_space import DEFAULT_RESERVE, HINT, SystemDisk
 from gittorrent.errors import GitTorrentError
@@ -27,6 +28,7 @@ from gittorrent.ownership import NotOwnError, require_own
 from gittorrent.permissions import denied_at
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.carried import ORIGIN, open_carried
+from gittorrent.repository.damaged_reels import damaged_reels
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.recorded_key import present_place
@@ -103,6 +105,7 @@ def look_at_carried_repositories(home: Home) -> Iterator[Finding]:
             remedy = "'gittorrent status' says more; what repositories hold is not lost with it"
             yield problem("database", str(error), remedy)
     yield from _look_at_places(rows)
+    yield from _look_at_reels(rows)
     yield from _look_at_recorded_keys(rows)
     yield from _look_at_disks(home, [home.root, *(Path(row.path) for row in rows)])
     yield _look_at_clock(home, rows)
@@ -167,6 +170,18 @@ def _look_at_places(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
         )
     if not missing and not denied:
         yield well("repositories", f"{count(len(rows), 'repository')}, all in their places")
+
+
+def _look_at_reels(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
+    """Say which reels a node found damaged; no reel is read."""
+    for row in rows:
+        try:
+            damaged = damaged_reels(Layout(Path(row.path)))
+        except OSError:
+            continue  # that it is denied is said of its place
+        for reel in damaged:
+            what = f"part {reel.part + 1} of reel {reel.manifest} of {row.name} is damaged"
+            yield problem("reels", f"{what} in {reel.path}", DAMAGE_HINT)
 
 
 def _look_at_recorded_keys(rows: Sequence[CarriedRow]) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.push.history import awaited
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
+from gittorrent.repository.damaged_reels import damaged_reels
 from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
 from gittorrent.store.following import FollowTable
@@ -27,7 +28,7 @@ from gittorrent.terminal import show_duration
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gittorrent.ids import PushId, RepositoryId
+    from gittorrent.ids import ManifestId, PushId, RepositoryId
     from gittorrent.store.database import CarriedRow, Database
 
 _MISSING = " (missing)"
@@ -63,6 +64,22 @@ class CheckStatus(Struct, frozen=True):
     left_out: bool = False
 
 
+class DamagedReelStatus(Struct, frozen=True):
+    """A reel of which a part is damaged.
+
+    Args:
+        manifest: its id.
+        part: the part that was found damaged, counted from 1.
+        path: the file.
+        found: when, in seconds since 1970.
+    """
+
+    manifest: ManifestId
+    part: int
+    path: str
+    found: int
+
+
 class RepositoryStatus(Struct, frozen=True):
     """One repository that this node carries, as ``--json`` shows it.
 
@@ -83,6 +100,7 @@ class RepositoryStatus(Struct, frozen=True):
         problem: why it cannot be looked at; else empty.
         check: how a mirror keeps up; None for an origin.
         private: whether it is for those alone whom its policy names.
+        damaged: reels of which a part is known to be damaged, which are given to nobody.
     """
 
     name: str
@@ -101,6 +119,7 @@ class RepositoryStatus(Struct, frozen=True):
     problem: str = ""
     check: CheckStatus | None = None
     private: bool = False
+    damaged: list[DamagedReelStatus] = field(default_factory=list)
 
     @property
     def is_missing(self) -> bool:
@@ -170,6 +189,10 @@ def _look_inside(
         unpublished=list_unpublished(differing),
         not_published=describe_unpublished(differing),
         check=_check_status(row, database, ids, named) if row.role == MIRROR else None,
+        damaged=[
+            DamagedReelStatus(each.manifest, each.part + 1, each.path, each.found)
+            for each in damaged_reels(carried.layout)
+        ],
     )
 
 
@@ -195,6 +218,21 @@ def _check_status(
         live=check.live,
         paused=how.paused,
         left_out=how.by_config and row.repository_id not in named,
+    )
+
+
+DAMAGE_HINT = (
+    "a node that runs gets it anew where another mirror has it; if none does, bring the file back"
+    " from a copy. 'gittorrent verify' tells what else is damaged"
+)
+"""What becomes of a damaged reel."""
+
+
+def describe_damage(reel: DamagedReelStatus) -> str:
+    """Return in words that a reel is damaged, and what to do."""
+    return (
+        f"part {reel.part} of reel {reel.manifest} is damaged in {reel.path}, and the reel is given"
+        f" to nobody: {DAMAGE_HINT}"
     )
 
 

@@ -19,7 +19,12 @@ from gittorrent.cli.node_health import Health, look_at_health
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option, print_json, print_table
 from gittorrent.cli.process_view import show_process
-from gittorrent.cli.repository_status import RepositoryStatus, describe_check, look_at
+from gittorrent.cli.repository_status import (
+    RepositoryStatus,
+    describe_check,
+    describe_damage,
+    look_at,
+)
 from gittorrent.cli.track_status import TrackStatus, describe_track, track_statuses
 from gittorrent.errors import GitTorrentError
 from gittorrent.printable import printable
@@ -173,6 +178,8 @@ def _show(found: Status, held: list[HeldRow]) -> None:
                 click.echo(f"{each.name}: {which} not final until the keeper has taken {what}")
             if each.not_published:
                 click.echo(f"{each.name}: {each.not_published}")
+            for reel in each.damaged:
+                click.echo(f"{each.name}: {describe_damage(reel)}")
             if each.check is not None and not each.problem:
                 click.echo(f"{each.name}: {describe_check(each.check, now)}")
             if each.is_missing:

@@ -63,7 +63,7 @@ class Conversations:
         peer_exchange: whether downloaders are told of each other.
 
     ``sharing`` says which conversations there may be on connections that several share,
-    ``audience`` who is given anything.
+    ``audience`` who is given anything, ``on_damage`` hears of repositories with a damaged reel.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Conversations:
         self._session_table = SessionTable()
         self._swarms = Swarms(introduces=peer_exchange)
         self._doubted_at = -math.inf
+        self.on_damage: Callable[[Served], None] = lambda _served: None
 
     def introduce(self, *, introduces: bool) -> None:
         """Tell downloaders of each other from now on, or do not."""
@@ -144,6 +145,8 @@ class Conversations:
         head, others = await asyncio.gather(
             served.reading(served.content.head), self._lists.mirrors(served)
         )
+        if served.content.knows_damage and await served.reading(served.content.is_damaged):
+            self.on_damage(served)  # as before this node was started
         session = Session(
             Role.ANSWERER,
             asyncio.get_running_loop().time(),
@@ -226,6 +229,7 @@ class Conversations:
                 manifest=manifest,
                 peer=address,
             )
+            self.on_damage(served)
 
     def _sent(self, conversation: Conversation, part: Participant, message: ReceivePart) -> None:
         part.on_sent(message)

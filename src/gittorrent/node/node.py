@@ -43,6 +43,7 @@ from gittorrent.node.options import Options
 from gittorrent.node.pushes import Pushes
 from gittorrent.node.readiness import Phase, Readiness
 from gittorrent.node.rechecks import Rechecks
+from gittorrent.node.reel_mending import ReelMender
 from gittorrent.node.rounds import next_round
 from gittorrent.node.services import Lists, NodeServices, Reachable
 from gittorrent.node.tls_in_use import TlsInUse
@@ -151,6 +152,8 @@ class Node:
         self._conversations = Conversations(
             services, home.node_id(), slots, peer_exchange=options.discovery.peer_exchange
         )
+        self._mender = ReelMender(database, home, self.limits)
+        self._conversations.on_damage = self._mender.begin
         self._limit_callers(options.callers)
         self._git = GitListener(
             services,
@@ -384,7 +387,7 @@ class Node:
         self._conversations.goodbye("the node is shutting down")
         self._pushes.stop()
         endings = [self.git_processes.stop(), self._http.stop(), self._announcer.goodbye()]
-        endings += [self._live.stop(), self._discovering.stop()]
+        endings += [self._live.stop(), self._discovering.stop(), self._mender.stop()]
         if self._rechecks is not None:
             endings.append(self._rechecks.stop())
         await asyncio.gather(*endings)

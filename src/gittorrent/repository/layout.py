@@ -190,6 +190,11 @@ class Layout(Struct, frozen=True):
         return self.own / "reels"
 
     @property
+    def damaged_reels(self) -> Path:
+        """What is known of reels that are damaged here."""
+        return self.own / "damaged-reels"
+
+    @property
     def shapes(self) -> Path:
         """Reels of other shapes than the whole."""
         return self.own / "shapes"

@@ -13,7 +13,7 @@ import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -50,9 +50,8 @@ from gittorrent.transfer.working import abortable, unbroken
 from gittorrent.wire.messages import WrongParts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from gittorrent.store.partial import PartialPack
     from gittorrent.swarm.events import Effect, Event
     from gittorrent.swarm.settings import Settings
 from gittorrent.transfer.mirror import Mirror, WantedPack
@@ -96,6 +95,30 @@ UNHEARD = DownloadHandlers()
 """Of those who only wait for the pack."""
 
 
+class PartStore(Protocol):
+    """Where parts are kept; see `gittorrent.store.partial.PartialPack`, which is one."""
+
+    def recover(self) -> Iterator[int]:
+        """Read what is there; yield each part that is right."""
+        ...
+
+    def marked(self, index: int) -> bool:
+        """Tell whether a part is marked as right, by anybody."""
+        ...
+
+    def holds(self, index: int) -> bool:
+        """Tell whether a part is right."""
+        ...
+
+    def store(self, index: int, data: memoryview | bytes | bytearray) -> bool:
+        """Write a part if its digest is right; tells whether it was."""
+        ...
+
+    def sync(self) -> None:
+        """Make what is there survive a power cut."""
+        ...
+
+
 class _Named(Struct, frozen=True):
     """What stays known of a mirror that is gone; see `Mirror`."""
 
@@ -118,7 +141,7 @@ class PackDownload:
     def __init__(
         self,
         wanted: WantedPack,
-        partial: PartialPack,
+        partial: PartStore,
         handlers: DownloadHandlers = UNHEARD,
         client_timeouts: ClientTimeouts | None = None,
         settings: Settings | None = None,

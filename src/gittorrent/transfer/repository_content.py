@@ -29,6 +29,7 @@ from gittorrent.reel.bundle import bundles_of
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.carried import CLONE, MIRROR, ORIGIN
 from gittorrent.repository.completeness import without_objects
+from gittorrent.repository.damaged_reels import damaged_reels, note_damaged
 from gittorrent.repository.push_packs import PushPacks
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.transfer.deflated_logs import KeptLogs, deflated
@@ -99,7 +100,9 @@ class RepositoryContent:
         self._shapes: _Remembered[list[StoredReel]] = _Remembered(clock)
         self.push_packs = PushPacks(carried.git, carried.object_format)
         self._bundles: tuple[object, object, list[Bundle]] | None = None
-        self._damaged: dict[ManifestId, FileState] = {}
+        self._damaged: dict[ManifestId, FileState] = {
+            reel.manifest: reel.state for reel in damaged_reels(carried.layout)
+        }
         self._tags: dict[Oid, bytes] = {}
         self._tagged_at: object = None
         self._tips_asked: Counter[Oid] = Counter()
@@ -249,6 +252,19 @@ class RepositoryContent:
         damaged = self._damaged.get(reel.id)
         return reel.is_available and (damaged is None or file_state(reel.pack) != damaged)
 
+    @property
+    def knows_damage(self) -> bool:
+        """Whether reels were found damaged, whatever became of them; reads nothing."""
+        return bool(self._damaged)
+
+    def stored(self, manifest: ManifestId) -> StoredReel | None:
+        """Return one reel, or the index of one, whether or not it is given to anybody."""
+        return _guarded(lambda: self._find(manifest), None)
+
+    def is_damaged(self) -> bool:
+        """Tell whether reels were found damaged that are as they were."""
+        return bool(damaged_reels(self.carried.layout))
+
     def doubt(self, manifest: ManifestId, part: int) -> bool:
         """Look at a part of a reel that somebody says came wrong; tells whether it is damaged.
 
@@ -262,6 +278,10 @@ class RepositoryContent:
             return False
         self._damaged[manifest] = state
         self._bundles = None
+        try:
+            note_damaged(self.carried.layout, manifest, part, reel.pack, int(self._clock()))
+        except OSError as error:
+            _log.warning("damaged", "cannot note that a reel is damaged: {reason}", reason=error)
         return True
 
     def head(self) -> HaveCheckpoint | None:

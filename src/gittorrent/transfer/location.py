@@ -190,8 +190,9 @@ def _who(userinfo: str | None, scheme: str) -> tuple[str | None, str]:
 
 def _other_form(url: str, scheme: str) -> LocationError:
     """Say what a URL is that this program does not use: people paste those they know from git."""
-    head, colon, _ = url.partition(":")
-    is_scp = colon and "/" not in head and not scheme and "@" in head
+    head, _, path = url.partition(":")
+    # An alias of ssh's looks like a scheme; a number would be a port.
+    is_scp = bool(path) and "/" not in head and not path.startswith("//") and not path[0].isdigit()
     if scheme.startswith(f"{SCHEME}+"):
         # git would look for a program of that whole name.
         plain = url[len(SCHEME) + 1 :]

@@ -64,6 +64,20 @@ def test_the_form_that_git_has_no_program_for_is_corrected() -> None:
     assert "gittorrent::https://host/p.git" in str(raised.value.hint)
 
 
+@pytest.mark.parametrize("url", ["git@host:p.git", "alias:p.git", "host.example.org:a/p.git"])
+def test_gits_short_form_of_ssh_leads_to_the_long_one(url: str) -> None:
+    with pytest.raises(LocationError) as raised:
+        parse_location(f"gittorrent::{url}")
+    assert "gittorrent::ssh://[USER@]HOST/PATH" in raised.value.hint
+
+
+@pytest.mark.parametrize("url", ["host:9418/p.git", "ftp://host/p.git", "name", "host:"])
+def test_other_forms_do_not(url: str) -> None:
+    with pytest.raises(LocationError) as raised:
+        parse_location(url)
+    assert "ssh://" not in raised.value.hint
+
+
 @pytest.mark.parametrize(
     ("url", "pinned"),
     [

@@ -52,7 +52,11 @@ def kill(pid: int) -> None:
 
 
 async def start(
-    words: Sequence[str], stdin: int, stdout: int, environ: Mapping[str, str]
+    words: Sequence[str],
+    stdin: int,
+    stdout: int,
+    environ: Mapping[str, str],
+    stderr: int | None = None,
 ) -> asyncio.subprocess.Process:
     """Start a process; cancelled while it begins, it is ended with all that it started.
 
@@ -61,13 +65,16 @@ async def start(
         stdin: descriptor of what it reads.
         stdout: descriptor of what it writes to.
         environ: its environment.
+        stderr: descriptor of what it complains to; None for this process's own.
 
     Raises:
         OSError: it cannot be started.
     """
     # Cancelled by itself, this would end the one process and none that it started.
     starting = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(*words, stdin=stdin, stdout=stdout, env=environ)
+        asyncio.create_subprocess_exec(
+            *words, stdin=stdin, stdout=stdout, stderr=stderr, env=environ
+        )
     )
     try:
         return await asyncio.shield(starting)

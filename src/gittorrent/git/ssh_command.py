@@ -28,7 +28,9 @@ class SshCommandError(UsageError):
     """A host cannot be reached by ssh as it was named."""
 
 
-def ssh_words(user: str, host: str, port: int | None, service: str, path: bytes) -> list[str]:
+def ssh_words(
+    user: str, host: str, port: int | None, service: str, path: bytes, *, asks: bool = True
+) -> list[str]:
     """Return the command line that runs a service at a host. Blocks while git is asked.
 
     Args:
@@ -37,6 +39,8 @@ def ssh_words(user: str, host: str, port: int | None, service: str, path: bytes)
         port: None for what ssh chooses.
         service: such as ``git-mirror-sync``.
         path: of the repository, any bytes but NUL.
+        asks: whether it may ask its user something, such as for a passphrase; if not, OpenSSH's is
+            told so.
 
     Raises:
         SshCommandError: user or host is none.
@@ -50,21 +54,29 @@ def ssh_words(user: str, host: str, port: int | None, service: str, path: bytes)
     shell = os.environ.get("GIT_SSH_COMMAND") or _setting("core.sshCommand")
     program = os.environ.get("GIT_SSH") or "ssh"
     words = ["sh", "-c", f'{shell} "$@"', shell] if shell else [program]
+    variant = _variant(shell, program)
+    if not asks and variant == "ssh":
+        words.append("-oBatchMode=yes")
     if port is not None:
-        words += [_port_option(shell, program), str(port)]
+        words += [_port_option(variant), str(port)]
     quoted = path.replace(b"'", b"'\\''").replace(b"!", b"'\\!'").decode("utf-8", "surrogateescape")
     return [*words, f"{user}@{host}" if user else host, f"{service} '{quoted}'"]
 
 
-def _port_option(shell: str, program: str) -> str:
-    """Return the option by which the user's ssh takes a port."""
+def _variant(shell: str, program: str) -> str:
+    """Return which ssh the user's is, by what is set or by its name."""
     variant = os.environ.get("GIT_SSH_VARIANT") or _setting("ssh.variant") or "auto"
-    if variant == "auto":
-        try:
-            first = shlex.split(shell)[0] if shell else program
-        except (ValueError, IndexError):
-            first = "ssh"
-        variant = Path(first).name.lower().removesuffix(".exe")
+    if variant != "auto":
+        return variant
+    try:
+        first = shlex.split(shell)[0] if shell else program
+    except (ValueError, IndexError):
+        first = "ssh"
+    return Path(first).name.lower().removesuffix(".exe")
+
+
+def _port_option(variant: str) -> str:
+    """Return the option by which an ssh takes a port."""
     if variant == "simple":
         raise SshCommandError(
             "an ssh of the variant 'simple' takes no port",

@@ -433,6 +433,7 @@ class ConversationContext(Struct, frozen=True):
         on_announced: called with the bytes that a message under way from another end has; 0 when
             it came.
         on_detail: called with what only explains how a mirror is talked to.
+        is_extra: whether a mirror is one more, which nobody named just now and nobody waits for.
     """
 
     node_id: str
@@ -446,6 +447,7 @@ class ConversationContext(Struct, frozen=True):
     on_bundle: Callable[[GitMirror, HaveBundle], None] = lambda _mirror, _message: None
     on_announced: Callable[[GitMirror, int], None] = lambda _mirror, _size: None
     on_detail: Callable[[str], None] = lambda _text: None
+    is_extra: bool = False
 
 
 def claimed_parts(message: HaveBundle, total: int) -> PartSet | None:

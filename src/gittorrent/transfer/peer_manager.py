@@ -419,7 +419,8 @@ class PeerManager:
         """Dial a mirror; it takes part in what is downloaded from then on."""
         url = endpoint.url
         try:
-            mirror = await open_mirror(endpoint, self._exchange, trusted)
+            one_more = replace(self._exchange, is_extra=True)
+            mirror = await open_mirror(endpoint, one_more, trusted)
         except GitTorrentError as error:
             if again and self._reconnect.failed(url, asyncio.get_running_loop().time()):
                 self._wake_reconnecting()

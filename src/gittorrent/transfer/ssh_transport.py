@@ -123,8 +123,9 @@ class SshTransport:
     async def converse(
         self, endpoint: Endpoint, context: ConversationContext, trusted: AddressClass | None
     ) -> GitMirror:
-        login = await open_ssh(endpoint, trusted, SERVICES[MIRROR_SYNC])
-        seconds = _patience(context.client_timeouts)
+        asks = not context.is_extra
+        login = await open_ssh(endpoint, trusted, SERVICES[MIRROR_SYNC], asks=asks)
+        seconds = _patience(context.client_timeouts) if asks else None
         try:
             return await begin_conversation(endpoint.url, login.stream, context, seconds)
         except GitTorrentError as error:
@@ -191,13 +192,17 @@ def _may_ask() -> bool:
     return True
 
 
-async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: str) -> Login:
+async def open_ssh(
+    endpoint: Endpoint, trusted: AddressClass | None, service: str, *, asks: bool = True
+) -> Login:
     """Have ssh run a service.
 
     Args:
         endpoint: an ssh one.
         trusted: kind of address the endpoint was learned from; None if the user named it.
         service: such as ``git-mirror-sync``.
+        asks: whether somebody waits for this mirror, whom ssh may ask something and may tell why it
+            fails.
 
     Raises:
         UnreachableError: the user did not name it.
@@ -208,12 +213,17 @@ async def open_ssh(endpoint: Endpoint, trusted: AddressClass | None, service: st
         raise _not_for_strangers(endpoint)
     port = None if endpoint.port == DEFAULT_PORTS["ssh"] else endpoint.port
     path = unquote_to_bytes(endpoint.path)
-    words = await asyncio.to_thread(ssh_words, endpoint.user, endpoint.host, port, service, path)
+    words = await asyncio.to_thread(
+        ssh_words, endpoint.user, endpoint.host, port, service, path, asks=asks
+    )
     environ = environment.trusted(environment.one_off_settings())
+    if not asks:
+        environ["SSH_ASKPASS_REQUIRE"] = "never"
     ours, theirs = socket_pair()
     theirs.setblocking(True)
     try:
-        process = await family.start(words, theirs.fileno(), theirs.fileno(), environ)
+        errors = None if asks else asyncio.subprocess.DEVNULL
+        process = await family.start(words, theirs.fileno(), theirs.fileno(), environ, errors)
     except OSError as error:
         ours.close()
         raise CannotConnectError(

@@ -11,7 +11,8 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import CannotConnectError, NotAMirrorError, NotCarriedThereError
 from gittorrent.transfer.location import parse_location
-from gittorrent.transfer.ssh_transport import SshTransport
+from gittorrent.transfer.ssh_transport import SshTransport, open_ssh
+from gittorrent.wire.urls import Endpoint
 
 REFUSAL = "ERR no such repository here"
 
@@ -21,13 +22,19 @@ def no_askpass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_ASKPASS", raising=False)
 
 
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, answer: float) -> None:
-    program = tmp_path / "ssh"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Endpoint:
+    """Let a script be the user's ssh; returns where it leads."""
+    path = tmp_path / "ssh"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(path))
     endpoint = parse_location("gittorrent::ssh://host.example.org/project.git").endpoint
     assert endpoint is not None
+    return endpoint
+
+
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, answer: float) -> None:
+    endpoint = program(tmp_path, monkeypatch, script)
     timeouts = ClientTimeouts(answer=answer)
     asyncio.run(SshTransport().ask_list(endpoint, None, timeouts))
 
@@ -62,3 +69,25 @@ def test_who_is_asked_for_a_passphrase_may_take_longer(
     monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
     with pytest.raises(NotCarriedThereError):
         ask(tmp_path, monkeypatch, script, 0.1)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_nobody_is_asked_for_a_mirror_that_is_one_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], asks: bool
+) -> None:
+    """Nor told that it is not reached: it is none that the user named just now."""
+    endpoint = program(tmp_path, monkeypatch, 'echo "$SSH_ASKPASS_REQUIRE $@"; echo denied >&2')
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+
+    async def said() -> bytes:
+        login = await open_ssh(endpoint, None, "git-mirror-sync", asks=asks)
+        found = b""
+        while data := await asyncio.get_running_loop().sock_recv(login.stream.sock, 1024):
+            found += data
+        await login.stream.hang_up()
+        return found
+
+    words = asyncio.run(said()).decode().split()
+    assert words[0] == ("force" if asks else "never")
+    assert ("-oBatchMode=yes" in words) is not asks
+    assert ("denied" in capfd.readouterr().err) is asks

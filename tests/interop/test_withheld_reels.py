@@ -99,10 +99,12 @@ def test_who_withheld_a_reel_is_not_waited_for_again(
         nodes.serving(origin, home=home) as served,
     ):
         nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
-        for name, is_waited_for in (("a", True), ("b", False)):
-            done = person.git("clone", "-v", "--mirror", url_of(served), name).ok()
-            assert (excluded in done.err) == is_waited_for
-            gitcmd.git(person.root / name, "fsck", "--strict")
+        words = ("clone", "-v", "--mirror", url_of(served))
+        # On a machine that is very slow it may be too late to say anything.
+        tries = (person.git(*words, f"a{number}").ok() for number in range(20))
+        assert any(excluded in done.err for done in tries)
+        assert excluded not in person.git(*words, "b").ok().err
+        gitcmd.git(person.root / "b", "fsck", "--strict")
     with contextlib.closing(Database(person.node / "node.sqlite")) as database:
         repository = origin.log().repository
         row = f"{liar.git}/project.git"

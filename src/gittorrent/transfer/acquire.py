@@ -393,7 +393,7 @@ class Acquisition:
             NoSourceError: nobody has what is missing, and another way is not to be looked for.
         """
         with self._watching(offer) as client_timeouts:
-            await self._reel_fetcher.take(offer, signed, receiver, tips, client_timeouts)
+            await self._reel_fetcher.take(signed, receiver, tips, client_timeouts)
 
     async def download_with_index(
         self,
@@ -406,7 +406,7 @@ class Acquisition:
         """Bring one reel and its signed index to the receiver; errors as those of `download`."""
         fetcher = self._reel_fetcher
         with self._watching(offer) as client_timeouts:
-            await fetcher.take_with_index(offer, signed, index, receiver, tips, client_timeouts)
+            await fetcher.take_with_index(signed, index, receiver, tips, client_timeouts)
 
     @contextlib.contextmanager
     def _watching(self, offer: ReelOffer) -> Iterator[ClientTimeouts]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from gittorrent.errors import UnreachableError
+from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
     from gittorrent.ids import ManifestId, PushId
+    from gittorrent.reel.manifest import Manifest
     from gittorrent.swarm.bitmap import PartSet
     from gittorrent.swarm.events import PeerKind
     from gittorrent.wire.messages import FetchLog, HaveBundle, Try, WrongParts
-    from gittorrent.wire.reelname import PackShape, ReelName
 
 
 LogEntry = tuple["PushId", "bytes | bytearray"]
@@ -56,6 +57,17 @@ class WantedPack(Struct, frozen=True):
     shape: PackShape
     total: int
     is_asked_for: bool = False
+
+
+def wanted_pack(manifest: Manifest) -> WantedPack:
+    """Return what is asked for of a reel: its pack, or the index of that."""
+    return WantedPack(
+        ReelName(manifest.start, manifest.end),
+        manifest.id,
+        PackShape(manifest.pack_size, manifest.part_size),
+        len(manifest.parts),
+        manifest.shape.is_asked_for,
+    )
 
 
 class PartSink(Protocol):

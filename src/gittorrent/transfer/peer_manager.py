@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.store.processes import GivenFigures
+from gittorrent.store.processes import DownloadFigures, GivenFigures
 from gittorrent.swarm.bitmap import PartSet
 from gittorrent.swarm.have_scheduler import HaveScheduler
 from gittorrent.swarm.reconnect import ReconnectScheduler
@@ -259,9 +259,10 @@ class PeerManager:
         if self._reconnect.next_deadline() is not None:
             self._wake_reconnecting()
 
-    def rest(self) -> None:
-        """Note that no download is running."""
+    def rest(self, figures: DownloadFigures) -> None:
+        """Note that no download is running any more, and what came of the last one."""
         self._download = None
+        self.offer_bans.gave(mirror.url for mirror in figures.mirrors if mirror.parts)
 
     def announce(self, download: PackDownload, have: PartSet) -> None:
         """Tell those whose turn it is which parts there are now, and always the first mirror."""

@@ -26,16 +26,14 @@ from gittorrent.store.partial import PartialPack, expire
 from gittorrent.store.privacy import is_private
 from gittorrent.store.processes import DownloadProcess
 from gittorrent.store.snapshot import Snapshot
-from gittorrent.transfer.mirror import WantedPack
+from gittorrent.transfer.mirror import WantedPack, wanted_pack
 from gittorrent.transfer.pack_download import DownloadHandlers, NoSourceError, PackDownload
 from gittorrent.transfer.working import abortable, stoppable, unbroken
-from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from gittorrent.ids import Oid
-    from gittorrent.reel.path import ReelOffer
     from gittorrent.repository.indexing import Indexer
     from gittorrent.repository.receive import Receiver, SignedManifest
     from gittorrent.repository.reelstore import StoredReel
@@ -50,18 +48,6 @@ MOST_FORKS = 3
 
 LOOK_SECONDS = 1.0
 """How often it is looked whether there is still room: others fill the disk as well."""
-
-
-def _wanted(offer: ReelOffer, signed: SignedManifest) -> WantedPack:
-    """Return what is downloaded of a reel: its pack, or the index of that."""
-    manifest = signed.manifest
-    return WantedPack(
-        ReelName(offer.start, offer.end),
-        manifest.id,
-        PackShape(manifest.pack_size, manifest.part_size),
-        len(manifest.parts),
-        manifest.shape.is_asked_for,
-    )
 
 
 class ReelFetcher:
@@ -95,7 +81,6 @@ class ReelFetcher:
 
     async def take(
         self,
-        offer: ReelOffer,
         signed: SignedManifest,
         receiver: Receiver,
         tips: Sequence[Oid],
@@ -104,7 +89,6 @@ class ReelFetcher:
         """Bring one reel to the receiver, from this machine or from the mirrors.
 
         Args:
-            offer: the reel.
             signed: its verified manifest.
             receiver: takes it into the repository.
             tips: what the refs of the reel's end point at.
@@ -126,7 +110,7 @@ class ReelFetcher:
         indexer = None if small else receiver.begin(signed, download.pack)
         reporter = self._context.reporter
         try:
-            wanted = _wanted(offer, signed)
+            wanted = wanted_pack(manifest)
             await self._download_parts(wanted, signed, download, indexer, client_timeouts)
             reporter.phase("indexing")
             if indexer is None:
@@ -142,7 +126,6 @@ class ReelFetcher:
 
     async def take_with_index(
         self,
-        offer: ReelOffer,
         signed: SignedManifest,
         index: SignedManifest,
         receiver: Receiver,
@@ -154,7 +137,6 @@ class ReelFetcher:
         Where nobody gives the index it is made here, as ever.
 
         Args:
-            offer: the reel.
             signed: its verified manifest.
             index: the verified manifest of its pack's index.
             receiver: takes both into the repository.
@@ -172,20 +154,20 @@ class ReelFetcher:
             return
         self._expire()
         try:
-            idx = await self._download_as_it_is(offer, index, self._peer_manager.impatient)
+            idx = await self._download_as_it_is(index, self._peer_manager.impatient)
         except NoSourceError as error:
             self._context.reporter.note(f"nobody gives the signed index; it is made here: {error}")
-            await self.take(offer, signed, receiver, tips, client_timeouts)
+            await self.take(signed, receiver, tips, client_timeouts)
             return
-        pack = await self._download_as_it_is(offer, signed, client_timeouts)
+        pack = await self._download_as_it_is(signed, client_timeouts)
         await stoppable(receiver.take_with_index, signed, pack, index, idx, tips)
 
     async def _download_as_it_is(
-        self, offer: ReelOffer, signed: SignedManifest, client_timeouts: ClientTimeouts
+        self, signed: SignedManifest, client_timeouts: ClientTimeouts
     ) -> Path:
         """Download a pack, or an index, that is not looked into; returns where it is."""
         download = await unbroken(self._open_partial, signed)
-        wanted = _wanted(offer, signed)
+        wanted = wanted_pack(signed.manifest)
         await self._download_parts(wanted, signed, download, None, client_timeouts)
         return download.pack
 
@@ -291,8 +273,7 @@ class ReelFetcher:
         try:
             await self._while_there_is_room(download.run())
         finally:
-            peer_manager.rest()
-            peer_manager.offer_bans.gave(m.url for m in download.figures().mirrors if m.parts)
+            peer_manager.rest(download.figures())
             snapshot.remove()
 
     async def _while_there_is_room(self, work: Coroutine[None, None, None]) -> None:

@@ -12,20 +12,19 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING, Self
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 from gittorrent.durable import naming
 from gittorrent.errors import LocalError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.reel.parts import part_range
-from gittorrent.transfer.mirror import WantedPack
+from gittorrent.transfer.mirror import wanted_pack
 from gittorrent.transfer.pack_download import DownloadHandlers, PackDownload
 from gittorrent.transfer.peer_manager import PeerManager, Sharing
-from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.transfer.limiter import Limits
@@ -40,7 +39,7 @@ class NotMendedError(LocalError):
 
 
 class ReelFile:
-    """The file of a reel as a place for parts: see `PartStore`; a context manager."""
+    """The file of a reel as a place for parts: see `PartStore`; to be closed."""
 
     def __init__(self, reel: StoredReel) -> None:
         """Open the file to write to it.
@@ -61,15 +60,8 @@ class ReelFile:
         finally:
             reel.pack.chmod(mode)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of the file."""
         os.close(self._file)
 
     def marked(self, index: int) -> bool:
@@ -149,25 +141,19 @@ async def mend_reel(reel: StoredReel, sources: Iterable[Source], limits: Limits)
         NotMendedError: the file is damaged elsewhere, too.
         OSError: it cannot be written to.
     """
-    manifest = reel.manifest
-    wanted = WantedPack(
-        ReelName(manifest.start, manifest.end),
-        manifest.id,
-        PackShape(manifest.pack_size, manifest.part_size),
-        len(manifest.parts),
-        manifest.shape.is_asked_for,
-    )
     sharing = Sharing(listen=None, exchange=False)
     peer_manager = PeerManager(lambda _text: None, sharing, limits)
-    with ReelFile(reel) as file:
+    with closing(ReelFile(reel)) as file:
         handlers = DownloadHandlers(is_growing=peer_manager.is_growing, on_ban=peer_manager.banned)
-        download = PackDownload(wanted, file, handlers, peer_manager.client_timeouts)
+        download = PackDownload(
+            wanted_pack(reel.manifest), file, handlers, peer_manager.client_timeouts
+        )
         try:
             peer_manager.gather(sources)
-            peer_manager.help_with(download, manifest.repository)
+            peer_manager.help_with(download, reel.manifest.repository)
             await download.run()
         finally:
-            peer_manager.rest()
+            peer_manager.rest(download.figures())
             await peer_manager.close()
         file.finish()
         return file.mended

@@ -14,7 +14,6 @@ import pytest
 from gittorrent.git.runner import Git
 from gittorrent.ids import SHA1, PushId, RepositoryId
 from gittorrent.reel.manifest import Manifest, Segment
-from gittorrent.reel.path import ReelOffer
 from gittorrent.store.database import Database
 from gittorrent.store.partial import PartialPack
 from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -43,7 +42,6 @@ MANIFEST = Manifest(
     segments=(Segment(12, 3, 100, ()),),
     parts=(hashlib.sha256(PACK).hexdigest(),),
 )
-OFFER = ReelOffer(MANIFEST.id, None, MANIFEST.end, len(PACK))
 
 
 class Silent:
@@ -113,7 +111,7 @@ def test_cancelled_while_it_indexes_it_waits_for_the_indexer(tmp_path: Path) -> 
             database, home, Git(tmp_path), cast(Any, Silent()), Sharing(None), take_local=False
         )
         fetcher = ReelFetcher(cast(PeerManager, NoPeers()), context)
-        taking = fetcher.take(OFFER, signed, cast("Receiver", indexing), [], ClientTimeouts())
+        taking = fetcher.take(signed, cast("Receiver", indexing), [], ClientTimeouts())
         task = asyncio.ensure_future(taking)
         while not indexing.begun.is_set():
             assert not task.done()

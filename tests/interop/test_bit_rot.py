@@ -128,7 +128,7 @@ def test_what_is_damaged_is_shown_and_stays_known(
 
 
 def test_a_node_gets_damaged_parts_anew_from_another_mirror(
-    origin: Carried, reel: StoredReel, person: Person, tmp_path: Path
+    origin: Carried, reel: StoredReel, tmp_path: Path
 ) -> None:
     whole = reel.pack.read_bytes()
     operator, other = somebody(tmp_path / "operator"), somebody(tmp_path / "other")
@@ -137,7 +137,7 @@ def test_a_node_gets_damaged_parts_anew_from_another_mirror(
         wait_until(lambda: mirrors_known(operator, origin) == 1, "it is known")
         for part in (3, 7):
             spoil(reel.pack, part * reel.manifest.part_size + 1000)
-        person.git("clone", "--mirror", node.url("project"), "c")
+        say_wrong(node, origin, reel, 3, len(reel.manifest.parts))
         wait_until(lambda: reel.pack.read_bytes() == whole, "it is mended")
         wait_until(lambda: offered(node, origin) == [reel.id], "it is given again")
     assert not damaged_reels(origin.layout)

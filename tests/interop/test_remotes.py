@@ -65,4 +65,4 @@ def test_commands_take_the_short_forms_that_git_takes(
         person.gittorrent("mirrors", "gt:project.git").ok()
         person.gittorrent("mirror", "gt:project.git", "--once").ok()
         person.gittorrent("forget", "gt:project.git").ok()
-        person.gittorrent("mirror", "tg:project.git", "--once").failed(2, "is no gittorrent URL")
+        person.gittorrent("mirror", "tg:project.git", "--once").failed(2, "over ssh")

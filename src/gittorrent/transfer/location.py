@@ -191,8 +191,9 @@ def _who(userinfo: str | None, scheme: str) -> tuple[str | None, str]:
 def _other_form(url: str, scheme: str) -> LocationError:
     """Say what a URL is that this program does not use: people paste those they know from git."""
     head, _, path = url.partition(":")
-    # An alias of ssh's looks like a scheme; a number would be a port.
-    is_scp = bool(path) and "/" not in head and not path.startswith("//") and not path[0].isdigit()
+    # An alias of ssh's looks like a scheme; a number would be a port, and two colons name a helper.
+    is_other = path.startswith(("//", ":")) or path[:1].isdigit()
+    is_scp = bool(path) and "/" not in head and not is_other
     if scheme.startswith(f"{SCHEME}+"):
         # git would look for a program of that whole name.
         plain = url[len(SCHEME) + 1 :]

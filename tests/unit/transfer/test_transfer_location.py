@@ -71,7 +71,7 @@ def test_gits_short_form_of_ssh_leads_to_the_long_one(url: str) -> None:
     assert "gittorrent::ssh://[USER@]HOST/PATH" in raised.value.hint
 
 
-@pytest.mark.parametrize("url", ["host:9418/p.git", "ftp://host/p.git", "name", "host:"])
+@pytest.mark.parametrize("url", ["host:9418/p.git", "ftp://host/p.git", "name", "host:", "ext::sh"])
 def test_other_forms_do_not(url: str) -> None:
     with pytest.raises(LocationError) as raised:
         parse_location(url)

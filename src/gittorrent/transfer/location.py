@@ -190,7 +190,7 @@ def _who(userinfo: str | None, scheme: str) -> tuple[str | None, str]:
 
 def _other_form(url: str, scheme: str) -> LocationError:
     """Say what a URL is that this program does not use: people paste those they know from git."""
-    head, _, path = url.partition(":")
+    head, _, path = url.removeprefix(f"{SCHEME}::").partition(":")
     # An alias of ssh's looks like a scheme; a number would be a port, and two colons name a helper.
     is_other = path.startswith(("//", ":")) or path[:1].isdigit()
     is_scp = bool(path) and "/" not in head and not is_other

@@ -199,18 +199,23 @@ class HttpMirror:
                 self.may_return = True
                 self._ended.set()
                 for part, beginning in self._under_way.items():
-                    sink.part_broke_off(self, part, bytes(beginning))
+                    if beginning:
+                        sink.part_broke_off(self, part, bytes(beginning))
                 self._under_way.clear()
                 sink.mirror_lost(self, f"{type(error).__name__}: {error}")
         except NotThereError:
             if sink is not None and sink is self._sink:
                 sink.parts_missing(self, first, last)
+        finally:
+            for part in range(first, last + 1):
+                self._under_way.pop(part, None)
 
     async def _read_run(self, pack: WantedPack, first: int, last: int) -> None:
         size = pack.shape.part_size
         end = min((last + 1) * size, pack.shape.pack_size)
         sink = self._sink
         data = bytearray(b"" if sink is None else sink.taken_up(self, first))
+        self._under_way[first] = data  # the line may break before anything more comes
         begun = first * size + len(data)
         headers = {"Range": f"bytes={begun}-{end - 1}"}
         name = f"reels/{pack.manifest}.pack"
@@ -244,12 +249,9 @@ class HttpMirror:
                 await self._intake.take(len(piece))
                 data += piece
                 self._flowing = (part, len(data))
-        except asyncio.CancelledError:
-            del self._under_way[part]  # it came from somebody else
-            raise
         finally:
             self._flowing = None
-        del self._under_way[part]
+        self._under_way.pop(part, None)
 
 
 async def open_http_mirror(

@@ -283,7 +283,7 @@ def why_it_failed(url: str, guarded: Guarded, outcome: Outcome) -> tuple[str, st
         NoRoomError: there is no room for what comes.
     """
     if outcome.broken is None and says_rules_are_broken(outcome.said):
-        raise RulesBrokenError(f"{complaint(outcome)}, from {url}")
+        raise RulesBrokenError(outcome.said, source=url, first="")
     if outcome.broken is Broken.NO_ROOM:
         raise NoRoomError(f"no space left for what {url} sends", hint=FULL_HINT)
     bounds = guarded.bounds

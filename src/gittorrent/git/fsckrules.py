@@ -30,20 +30,48 @@ _UNKNOWN = "Unhandled message id: "
 # From the beginning of a line, since what a mirror says stands after "remote:".
 _SAID = re.compile(r"(?:^|[\r\n])\s*fatal: fsck (?:error in pack|failed)")
 
+_BROKEN = re.compile(
+    r"(?:^|[\r\n])(?:error: |fatal: )?(?:object|commit|tree|blob|tag) ([0-9a-f]{40,64}):"
+    r" ([a-zA-Z0-9]+): ([^\r\n]*)"
+)
+"""What git and the compiled indexer say: the object, git's name for the rule, and why."""
+
+_NO_EXCEPTION = ("nulInHeader", "unterminatedHeader")
+"""Rules that git takes no exceptions from; it has lists of objects for them all the same."""
+
 
 class RulesBrokenError(TrustError):
     """An object breaks one of fsck's rules, to which git's configuration holds what is received.
 
     Args:
         said: what the one who found it says, the rule and the object.
+        source: who sent it, such as a URL; empty if that tells nothing.
+        first: what becomes of what came, or what else can be done.
+        at: where an exception has to be made, if not here.
     """
 
-    def __init__(self, said: str) -> None:
-        shown = "; ".join(said.splitlines())
+    def __init__(
+        self,
+        said: str,
+        *,
+        source: str = "",
+        first: str = "what was downloaded is kept",
+        at: str = "",
+    ) -> None:
+        found = _BROKEN.search(said)
+        if found is None:
+            what, name = f"an object breaks fsck's rules: {_complaint(said)}", "<rule>"
+        else:
+            oid, name, why = found.groups()
+            what = f"object {oid} breaks fsck's rules: {name}: {why.strip()}"
+        where = f" {at}" if at else ""
+        advice = f"{_PREFIX}skipList{where} makes exceptions for single objects"
+        if name not in _NO_EXCEPTION:
+            setting = f"'git config --global {_PREFIX}{name} ignore'"
+            advice = f"{setting}{where} makes an exception, {_PREFIX}skipList one for an object"
         super().__init__(
-            f"an object breaks fsck's rules: {shown}",
-            hint="what was downloaded is kept; fetch.fsck.<rule> and fetch.fsck.skipList make"
-            " exceptions",
+            f"{what}, from {source}" if source else what,
+            hint=f"{first}; {advice}" if first else advice,
         )
 
 
@@ -68,6 +96,13 @@ class FsckRules(Struct, frozen=True):
         """The settings for a git that fetches."""
         made = [f"{_PREFIX}{name}={value}" for name, value in self.exceptions]
         return ["transfer.fsckObjects=true", "fetch.fsckObjects=true", *made]
+
+
+def _complaint(said: str) -> str:
+    """Return what is wrong in git's words, without its progress and what a server said."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith(("error:", "fatal:"))]
+    return "; ".join(told or lines[-1:])
 
 
 def says_rules_are_broken(said: str) -> bool:

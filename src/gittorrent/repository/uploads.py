@@ -408,7 +408,7 @@ def _failure(
     if outcome.broken is Broken.MEMORY:
         return PushRefusedError("the pack needs too much memory", hint="push in several steps")
     if says_rules_are_broken(said):
-        return RulesBrokenError(_last_line(said))
+        return RulesBrokenError(said, first="push what does not have it", at="on the mirror")
     error = GitError(words, outcome.status, said.encode(), str(git.directory))
     if error.is_own_trouble:
         return error

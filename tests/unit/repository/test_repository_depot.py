@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.errors import GitTorrentError
+from gittorrent.git.fsckrules import RulesBrokenError
 from gittorrent.git.small_pack import pack_objects_in
 from gittorrent.ids import SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.certificate import Line, Nonce
@@ -174,8 +175,11 @@ def test_small_packs_are_held_to_the_rules(client: Client) -> None:
         client.work, "hash-object", "--literally", "-t", "tree", "-w", "--stdin", stdin=tree
     )
     new = Oid(text(client.work, "commit-tree", wrong, "-p", old, "-m", "wrong"))
-    with pytest.raises(GitTorrentError, match="breaks fsck's rules"):
+    with pytest.raises(RulesBrokenError) as caught:
         client.send(client.certificate(Line(old, new, MAIN)), client.pack(new, f"^{old}"))
+    assert str(caught.value) == f"object {wrong} breaks fsck's rules: hasDotgit: contains '.git'"
+    assert "'git config --global fetch.fsck.hasDotgit ignore' on the mirror" in caught.value.hint
+    assert "downloaded" not in caught.value.hint
     client.nothing_happened()
 
 

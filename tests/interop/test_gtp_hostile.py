@@ -20,6 +20,7 @@ from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.exchange import Exchange
 from gittorrent.gtp.framing import encode_frame
 from gittorrent.gtp.handshake import Handshake
+from gittorrent.gtp.limits import MIB
 from gittorrent.gtp.messages import (
     BEGINNING,
     BlockName,
@@ -38,6 +39,7 @@ from gittorrent.gtp.node.authoring import ReferenceAuthor, make_reference
 from gittorrent.gtp.node.blockstore import BlockStore
 from gittorrent.gtp.node.daemon import GtpNode
 from gittorrent.gtp.node.holding import Holding
+from gittorrent.gtp.node.room import Room
 from gittorrent.gtp.node.swarm import Swarm
 from gittorrent.gtp.node.target import load_references
 from gittorrent.gtp.reference import reference_id
@@ -472,6 +474,36 @@ def test_a_second_connection_of_one_peer_is_dropped(
             each.close()
             await each.wait_closed()
         await giver.stop()
+
+    gtp.run(scenario())
+
+
+def test_who_sends_messages_that_do_not_end_keeps_nobody_out(
+    signer: OpenPgpSigner, copied: Callable[[str], Made], tmp_path: Path
+) -> None:
+    source, target = copied("one").git_dir, tmp_path / "clone.git"
+    room = Room(talk=2 * MIB)
+
+    async def scenario() -> None:
+        info = gtp.metainfo_for(source, RFC, signer)
+        honest = await seed(info, source, room=room)
+        endless = encode_frame(RFC.codec, References((ReferenceEntry(b"i" * 20, bytes(MIB)),)))
+        flood = []
+        for number in range(8):
+            reader, writer = await asyncio.open_connection(*honest.address)
+            writer.write(Handshake(info.repo_hash, b"hostile-peer-%07d" % number).encode())
+            await reader.readexactly(56)
+            writer.write(endless[:-1])
+            flood.append(writer)
+        await until(lambda: room.talk > MIB)
+        leecher = await leech(without_references(info), target, honest.address)
+        await finished(leecher)
+        assert gitcmd.refs(target) == gitcmd.refs(source)
+        assert room.talk <= 2 * MIB
+        for writer in flood:
+            writer.close()
+        await leecher.stop()
+        await honest.stop()
 
     gtp.run(scenario())
 

@@ -20,6 +20,7 @@ from gittorrent.gtp.node.authoring import (
     remember_references,
 )
 from gittorrent.gtp.node.daemon import GtpNode
+from gittorrent.gtp.node.room import Room
 from gittorrent.gtp.node.session import Clone, CloneOptions, open_seed
 from gittorrent.gtp.node.swarm import Swarm
 from gittorrent.gtp.profile import PERL_2008, RFC, Profile
@@ -98,9 +99,11 @@ class Running:
             self.swarm.holding.close()
 
 
-async def seed(metainfo: Metainfo, path: Path, *, allow_unverified: bool = False) -> Running:
+async def seed(
+    metainfo: Metainfo, path: Path, *, allow_unverified: bool = False, room: Room | None = None
+) -> Running:
     """Start a node that gives a repository."""
-    node = GtpNode(("127.0.0.1", 0))
+    node = GtpNode(("127.0.0.1", 0), room=room)
     swarm = open_seed(node, metainfo, path, allow_unverified=allow_unverified)
     node.add(swarm)
     await node.start()

@@ -60,6 +60,11 @@ class FrameReader:
         self._buffer = bytearray()
         self._skip = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes kept of messages that are not whole."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> Iterator[Message]:
         """Yield the messages that are complete with ``data``.
 

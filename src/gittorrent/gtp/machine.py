@@ -112,7 +112,8 @@ class PeerMachine(Struct):
         repo_hash: whom to ask for, as connecting end.
 
     ``profile`` is known as soon as our handshake may have gone out, whatever becomes of the peer's.
-    ``most_data`` bounds an answer with data, by what is being asked for.
+    ``most_data`` bounds an answer with data, by what is being asked for. ``is_answered`` tells
+    whether the message under way is such an answer, and long.
     """
 
     side: Side
@@ -127,6 +128,7 @@ class PeerMachine(Struct):
     asked: list[DataRequest] = field(default_factory=list)
     waiting: list[DataRequest] = field(default_factory=list)
     most_data: int = limits.MAX_PACK_MESSAGE
+    is_answered: bool = False
     _out: bytearray = field(default_factory=bytearray)
     _greeting: bytearray = field(default_factory=bytearray)
     _greeted: bool = False
@@ -146,6 +148,11 @@ class PeerMachine(Struct):
     def is_open(self) -> bool:
         """Tell whether the handshake is complete."""
         return self._reader is not None
+
+    @property
+    def held(self) -> int:
+        """Bytes kept of a message that is not whole."""
+        return len(self._greeting) if self._reader is None else self._reader.held
 
     @property
     def known_there(self) -> frozenset[bytes]:
@@ -201,6 +208,10 @@ class PeerMachine(Struct):
         if prepared is not None:
             self._out += encode_frame(self.profile.codec, prepared)
             self._spoke = now
+
+    def renew(self, now: float) -> None:
+        """Note that up to now it was us who did not read."""
+        self._heard = now
 
     def next_deadline(self) -> float:
         """Return when `tick` has something to do."""
@@ -258,7 +269,8 @@ class PeerMachine(Struct):
 
     def _is_wanted(self, kind: MessageId, size: int) -> bool:
         """Tell whether to read a message; a long answer only if something was asked for."""
-        if kind is not MessageId.PLAY or size <= limits.MAX_MESSAGE:
+        self.is_answered = kind is MessageId.PLAY and size > limits.MAX_MESSAGE
+        if not self.is_answered:
             return True
         if not any(isinstance(asked, PlayRequest | ObjectsRequest) for asked in self.asked):
             return False

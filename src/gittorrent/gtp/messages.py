@@ -233,6 +233,23 @@ DATA_REQUESTS = (ScanRequest, ObjectsRequest, PlayRequest)
 """Messages that ask for data, which a choked peer may not send."""
 
 
+FOR_MESSAGE, FOR_ID = 320, 64
+"""Bytes that a message takes in memory, and each id that it lists: all of them are objects."""
+
+
+def memory_of(message: Message) -> int:
+    """Return how many bytes a message takes while it waits, by estimate."""
+    match message:
+        case ObjectsRequest(objects, bases):
+            return FOR_MESSAGE + FOR_ID * (len(objects) + len(bases))
+        case ScanAnswer(_, _, entries):
+            return FOR_MESSAGE + 3 * FOR_ID * len(entries)
+        case PlayAnswer(_, _, pack) | ObjectsAnswer(pack):
+            return FOR_MESSAGE + len(pack)
+        case _:
+            return FOR_MESSAGE
+
+
 def bitmap_of(have: set[int] | frozenset[int], count: int) -> bytes:
     """Return the bitmap of ``count`` blocks with the bits in ``have`` set."""
     bits = bytearray((count + 7) // 8)

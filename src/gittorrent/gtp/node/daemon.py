@@ -31,6 +31,7 @@ from gittorrent.gtp.node.addresses import (
     Teller,
 )
 from gittorrent.gtp.node.link import Link
+from gittorrent.gtp.node.room import Room
 from gittorrent.gtp.node.tracker_client import TrackerClient
 from gittorrent.gtp.reference import reference_id
 from gittorrent.node.connection_limiter import ConnectionLimiter
@@ -54,13 +55,18 @@ _log = logging.getLogger(__name__)
 PEER_ID_PREFIX = b"-GT0100-"
 CONNECT_SECONDS = 10.0
 DIAL_SECONDS = 0.5
-MOST_DIALLING = 16
-"""Connections being opened at once for one swarm."""
+MOST_CALLS = 16
+"""Connections at once that a node opened for one swarm."""
 
 
 def new_peer_id() -> bytes:
     """Return a new peer id: who we are, and a random rest."""
     return PEER_ID_PREFIX + secrets.token_bytes(20 - len(PEER_ID_PREFIX))
+
+
+def calls_of_one(swarms: int) -> int:
+    """Return how many connections at once a node of so many swarms opens for each of them."""
+    return max(1, min(MOST_CALLS, limits.MAX_CONNECTIONS // swarms))
 
 
 class _Member(Struct):
@@ -77,18 +83,21 @@ class GtpNode:
     Args:
         listen: host and port to listen at; port 0 takes a free one; None not to listen.
         limiter: paces what is sent to peers.
+        room: counts what is held for all peers.
     """
 
     def __init__(
         self,
         listen: tuple[str, int] | None,
         limiter: Limiter | None = None,
+        room: Room | None = None,
     ) -> None:
         self.peer_id = new_peer_id()
         self.port = 0
         self.address = ""
         self._listen = listen
         self._limiter = limiter or Limiter(None)
+        self._room = room or Room()
         self._tellers = Budget(TOLD_AT_ONCE, TOLD_SECONDS)
         self._calls = Budget(CALLS_AT_ONCE, CALL_SECONDS)
         self._members: dict[bytes, _Member] = {}
@@ -107,6 +116,7 @@ class GtpNode:
             swarm: of a repository.
             peers: addresses the user gave.
         """
+        swarm.room = self._room
         member = _Member(swarm, Addresses(self._tellers, self._calls))
         for host, port in peers:
             member.addresses.add(host, port)
@@ -182,22 +192,22 @@ class GtpNode:
 
     async def _dial_forever(self, member: _Member) -> None:
         loop = asyncio.get_running_loop()
-        dialling: set[asyncio.Task[None]] = set()
+        calls: set[asyncio.Task[None]] = set()
         try:
             while True:
                 staging = min(
-                    MOST_DIALLING - len(dialling),
+                    calls_of_one(len(self._members)) - len(calls),
                     limits.MAX_CONNECTIONS - len(member.swarm.links),
                 )
                 for address in member.addresses.due(time.monotonic(), staging):
                     task = loop.create_task(self._dial(member, address))
-                    dialling.add(task)
+                    calls.add(task)
                     self._links.add(task)
-                    task.add_done_callback(dialling.discard)
+                    task.add_done_callback(calls.discard)
                     task.add_done_callback(self._links.discard)
                 await asyncio.sleep(DIAL_SECONDS)
         finally:
-            for task in dialling:
+            for task in calls:
                 if not any(task is link for link in self._links):
                     task.cancel()
 
@@ -287,7 +297,14 @@ class GtpNode:
         )
         self._next_key += 1
         link = Link(
-            self._next_key, machine, reader, writer, address, self._limiter, trusted=trusted
+            self._next_key,
+            machine,
+            reader,
+            writer,
+            address,
+            self._limiter,
+            trusted=trusted,
+            room=self._room,
         )
         link.port = dialled[1] if dialled is not None else None
 

@@ -1,7 +1,8 @@
 """One connection to a peer: bytes between the socket and the machine, answers one after another.
 
-Tracks what waits to be answered. Answers go out one at a time and wait for the socket, so a peer
-that does not read costs one answer; everything asked for goes through one bounded queue.
+Tracks what waits to be answered, and how much is held for the peer. Answers go out one at a time
+and wait for the socket, so a peer that does not read costs one answer; everything asked for goes
+through one bounded queue.
 Source: docs/protocol/gtp01.md, Ending a connection.
 """
 
@@ -17,8 +18,15 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.gtp import limits
 from gittorrent.gtp.errors import MessageError
 from gittorrent.gtp.machine import Opened, Received
-from gittorrent.gtp.messages import ObjectsAnswer, PlayAnswer, ScanAnswer
+from gittorrent.gtp.messages import (
+    DATA_REQUESTS,
+    ObjectsAnswer,
+    PlayAnswer,
+    ScanAnswer,
+    memory_of,
+)
 from gittorrent.gtp.node.addresses import Teller
+from gittorrent.gtp.node.room import Room
 from gittorrent.transfer.addresses import caller_group
 from gittorrent.wire.urls import AddressClass
 
@@ -46,7 +54,7 @@ MOST_UNREAD = 4 << 20
 
 MOST_QUEUED = 4096
 """Questions that wait for their answers, each a few bytes; more are a flood. A peer of 2008 asks
-for all commits of a reel at once, so for it the machine's own bound counts."""
+for all commits of a reel at once, so for its requests for data there is a bound of its own."""
 
 
 class Link:
@@ -61,6 +69,7 @@ class Link:
         limiter: paces what is sent.
         stalled: seconds that a peer may take to accept one chunk.
         trusted: the kind of address that it may send us to.
+        room: counts what is held for all peers.
     """
 
     def __init__(
@@ -73,8 +82,10 @@ class Link:
         limiter: Limiter,
         stalled: float = STALLED_SECONDS,
         trusted: AddressClass = AddressClass.PUBLIC,
+        room: Room | None = None,
     ) -> None:
         self._stalled = stalled
+        self._room = room or Room()
         self._trusted = trusted
         self.key = key
         self.machine = machine
@@ -88,7 +99,10 @@ class Link:
         self._writer = writer
         self._limiter = limiter
         self._questions: asyncio.Queue[Message] = asyncio.Queue()
+        self._asked = {True: 0, False: 0}  # questions that wait, for data and others
+        self._asked_bytes = {True: 0, False: 0}  # what they take
         self._ending = False
+        self._reason = "closed here"
         self._unsent = bytearray()
         self._pacing = False
         self._listening: asyncio.Task[str] | None = None
@@ -122,7 +136,7 @@ class Link:
             self.flush()
             await asyncio.wait([self._listening])
             if self._listening.cancelled():
-                return "closed here"
+                return self._reason
             return self._listening.result()
         except (GitTorrentError, OSError) as error:
             return str(error) or type(error).__name__
@@ -131,6 +145,7 @@ class Link:
                 task.cancel()
             await asyncio.gather(self._listening, worker, return_exceptions=True)
             await self._end()
+            self._room.hold(self.key, 0, 0, self.give_up)
 
     def say(self, message: Message) -> None:
         """Send a message now."""
@@ -145,10 +160,13 @@ class Link:
             MessageError: it asks too much.
         """
         profile = self.machine.profile
-        commits = profile is not None and profile.blocks_are_commits
-        if self._questions.qsize() >= MOST_QUEUED and not commits:
+        is_data = isinstance(message, DATA_REQUESTS)
+        most = MOST_QUEUED
+        if is_data and profile is not None and profile.blocks_are_commits:
+            most = limits.MAX_BLOCKS
+        if self._asked[is_data] >= most:
             raise MessageError("it asks faster than anybody could answer")
-        self._questions.put_nowait(message)
+        self._put(message)
 
     def watch(self, question: BlocksRequest) -> None:
         """Note that a peer wants to be told again what it asked; the oldest such wish may go."""
@@ -160,7 +178,34 @@ class Link:
         """Answer a question again, unless that answer waits to be given anyway."""
         if question not in self._telling:
             self._telling.add(question)
-            self._questions.put_nowait(question)
+            self._put(question)
+
+    def _put(self, question: Message) -> None:
+        is_data = isinstance(question, DATA_REQUESTS)
+        self._asked[is_data] += 1
+        self._asked_bytes[is_data] += memory_of(question)
+        self._questions.put_nowait(question)
+
+    async def _next_question(self) -> Message:
+        question = await self._questions.get()
+        is_data = isinstance(question, DATA_REQUESTS)
+        self._asked[is_data] -= 1
+        self._asked_bytes[is_data] -= memory_of(question)
+        return question
+
+    def _note_held(self) -> None:
+        """Say what is held for the peer: what it sent and asked, and what it has not read."""
+        held = dict(self._asked_bytes)
+        held[self._pacing] += len(self._unsent) + self._writer.transport.get_write_buffer_size()
+        held[self.machine.is_answered] += self.machine.held
+        self._room.hold(self.key, held[False], held[True], self.give_up)
+
+    def give_up(self, reason: str) -> None:
+        """End the connection at once, whatever is under way."""
+        _log.info("%s is given up: %s", self.address, reason)
+        self._reason = reason
+        self._writer.transport.abort()
+        self.close()
 
     def flush(self) -> None:
         """Write what the machine has to say, unless a long message is under way."""
@@ -173,6 +218,7 @@ class Link:
             if self._writer.transport.get_write_buffer_size() > MOST_UNREAD:
                 _log.info("%s does not read what it is sent", self.address)
                 self._writer.transport.abort()
+            self._note_held()
 
     async def pace(self, message: Message) -> None:
         """Send a large message within the limit, and wait until the socket takes it."""
@@ -188,6 +234,7 @@ class Link:
                 del self._unsent[: len(piece)]
                 self._writer.write(piece)
                 self.sent += len(piece)
+                self._note_held()
                 async with asyncio.timeout(self._stalled):
                     await self._writer.drain()
         except TimeoutError:
@@ -195,6 +242,7 @@ class Link:
             raise
         finally:
             self._pacing = False
+            self._note_held()
         self.flush()
 
     def close(self) -> None:
@@ -205,6 +253,9 @@ class Link:
 
     async def _listen(self, happen: Callable[[Link, Event], None]) -> str:
         while not self._ending:
+            if self._room.is_behind(self.key):
+                await self._room.caught_up(self.key)
+                self.machine.renew(time.monotonic())
             wait = self.machine.next_deadline() - time.monotonic()
             try:
                 reading = self._reader.read(READ_SIZE)
@@ -222,6 +273,7 @@ class Link:
                 if self._ending:
                     break
             self.flush()
+            self._note_held()
         return "closed here"
 
     def _note(self, event: Event) -> None:
@@ -238,7 +290,7 @@ class Link:
 
     async def _answer_all(self, answer: Callable[[Link, Message], Awaitable[None]]) -> None:
         while True:
-            question = await self._questions.get()
+            question = await self._next_question()
             self._telling -= {question}
             try:
                 await answer(self, question)

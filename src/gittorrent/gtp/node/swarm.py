@@ -51,6 +51,7 @@ from gittorrent.gtp.messages import (
     Uninterested,
 )
 from gittorrent.gtp.node.answers import Answers
+from gittorrent.gtp.node.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,9 @@ TICK_SECONDS = 1.0
 
 MOST_BANNED = 10_000
 """Peers that may not return; a liar can take a new id, but has to be caught again."""
+
+FOR_ENTRY = 192
+"""Bytes that an object of a scan takes while it waits."""
 
 _Storage = StoreBlock | StoreObjects | Compare | Splice | Compact | Assemble | Discard
 
@@ -89,6 +93,7 @@ class Swarm(Struct):
         open_holding: makes the holding when the first download is complete.
         meet: told who named which addresses of peers.
         remember: told of reference objects that are believed now.
+        room: counts what is held for all peers of the node.
     """
 
     metainfo: Metainfo
@@ -98,6 +103,7 @@ class Swarm(Struct):
     open_holding: Callable[[], Holding | None]
     meet: Callable[[Link, tuple[PeerAddress, ...]], None]
     remember: Callable[[bytes], None]
+    room: Room = field(default_factory=Room)
     links: dict[int, Link] = field(default_factory=dict)
     banned: set[tuple[str, bytes | int]] = field(default_factory=set)
     traffic: Traffic = field(default_factory=Traffic)
@@ -243,9 +249,16 @@ class Swarm(Struct):
                     if teller is not None:
                         self.meet(teller, peers)
                 case _:
-                    self._storage.put_nowait(effect)
+                    self._put_by(effect)
         if started and any(isinstance(e, SendMessage) and _is_status(e) for e in effects):
             self._tell_of_download()
+
+    def _put_by(self, effect: _Storage) -> None:
+        """Have something carried out when what came before is."""
+        link = self.links.get(_sender_of(effect))
+        give_up = (lambda _reason: None) if link is None else link.give_up
+        self.room.storing(_sender_of(effect), _memory_of(effect), give_up)
+        self._storage.put_nowait(effect)
 
     def _say(self, peer: int, message: Message) -> None:
         link = self.links.get(peer)
@@ -281,6 +294,8 @@ class Swarm(Struct):
                 self.failure = error
                 self.installed.set()
                 return
+            finally:
+                self.room.stored(_sender_of(effect), _memory_of(effect))
             self.last_progress = time.monotonic()
             self._carry(found)
 
@@ -357,7 +372,8 @@ class Swarm(Struct):
         while True:
             await asyncio.sleep(TICK_SECONDS)
             for link in self.links.values():
-                if link.received != seen.get(link.key):
+                # Whoever is not read on, since the disk is slow, is not to blame.
+                if link.received != seen.get(link.key) or self.room.is_behind(link.key):
                     self.exchange.receiving(time.monotonic(), link.key)
             seen = {link.key: link.received for link in self.links.values()}
             self._carry(self.exchange.tick(time.monotonic()))
@@ -398,6 +414,22 @@ def _are_one(link: Link, peer_id: bytes, other: Link) -> bool:
     if other.machine.remote_id != peer_id or other.address != link.address:
         return False
     return link.port is None or other.port is None or link.port == other.port
+
+
+def _sender_of(effect: _Storage) -> int:
+    """Return whose bytes something holds; 0 for nobody's."""
+    return effect.peer if isinstance(effect, StoreBlock | StoreObjects | Compare) else 0
+
+
+def _memory_of(effect: _Storage) -> int:
+    """Return how many bytes something takes while it waits."""
+    match effect:
+        case StoreBlock(_, _, _, pack) | StoreObjects(_, _, pack):
+            return len(pack)
+        case Compare(_, _, entries):
+            return FOR_ENTRY * len(entries)
+        case _:
+            return 0
 
 
 def _is_status(effect: SendMessage) -> bool:

@@ -203,6 +203,37 @@ def test_a_push_whose_objects_nobody_has_holds_up_nothing(
     assert "up to date" in done.out
 
 
+@pytest.mark.parametrize("before", ["clone", "newcomer"])
+def test_a_branch_that_was_amended_is_shown_at_its_last_value(
+    origin: Carried, owner_key: Signer, person: Person, url: str, tmp_path: Path, before: str
+) -> None:
+    """What the earlier pushes set it to no ref has any more; it takes them to judge the last."""
+    git_dir, topic, private = origin.layout.git_dir, RefName(b"refs/heads/topic"), "refs/private/t"
+    if before == "clone":
+        person.git("clone", url, "clone").ok()
+    for number in range(3):
+        gitcmd.git(git_dir, "update-ref", private, "refs/heads/main")
+        new = Oid(nodes.add_commit(git_dir, private, "topic", b"%d\n" % number))
+        nodes.push_on(origin, owner_key, {topic: new})
+    nodes.push_on(origin, owner_key, {TAG: new})
+    nodes.push_on(origin, owner_key, {TAG: None})
+    shown = person.git("ls-remote", url.removeprefix("gittorrent::")).ok().out
+    assert f"{new}\trefs/heads/topic\n" in shown
+    assert "refs/gittorrent" not in shown
+    if before == "newcomer":
+        person.git("clone", url, "clone").ok()
+    done = person.git("-C", "clone", "fetch", "-v").ok()
+    assert gitcmd.text(person.root / "clone", "rev-parse", "origin/topic") == new
+    assert "conflicts" not in done.err
+    assert "not shown" not in done.err
+    person.gittorrent("mirror", url, "--once", "--quiet").ok()
+    mirror = Carried(person.node / "repositories" / "project.git", origin.object_format)
+    assert gitcmd.refs(mirror.layout.git_dir)[topic] == new
+    with nodes.serving(mirror, home=nodes.make_home(tmp_path / "second")) as second:
+        listed = person.git("ls-remote", f"gittorrent::{second.git}/project.git").ok().out
+    assert listed == person.git("ls-remote", url).ok().out
+
+
 def test_conflicts_are_listed_under_a_name_of_their_own(
     origin: Carried, owner_key: Signer, person: Person, url: str
 ) -> None:

@@ -35,6 +35,7 @@ from gittorrent.git.refs import packed_refs
 from gittorrent.git.runner import Git, GitError
 from gittorrent.git.stale_locks import set_mark
 from gittorrent.ids import RefName
+from gittorrent.push.rule import Verdict
 from gittorrent.reel.splicing import lasting_chain
 from gittorrent.repository.carried import MIRROR
 
@@ -50,7 +51,14 @@ if TYPE_CHECKING:
 HIDDEN = b"refs/gittorrent/provisional/"
 """Refs that are not shown, and whose objects are given to whoever asks for them by id."""
 
-VERSION = 3
+REPLACED = b"refs/gittorrent/replaced/"
+"""Such refs, for values that pushes replaced which no checkpoint has taken, as of amended commits:
+whoever verifies the log needs them to see that the later push follows the earlier one."""
+
+MAX_REPLACED = 1024
+"""As many of these values at most."""
+
+VERSION = 4
 """Changes when views of before have to be made anew."""
 
 LOOSE_LIMIT = 1000
@@ -113,6 +121,7 @@ class PublishedView:
         self.is_whole = False
         self.state = ""
         self.git = Git(directory)
+        self._replaced: list[Oid] = []
 
     @property
     def object_folder(self) -> Path:
@@ -171,6 +180,7 @@ class PublishedView:
                 done = {}
             if done.get("state") != state:
                 self._prepare()
+                self._replaced = self._replaced_values(log)
                 is_whole = self._take_objects(log, reels)
                 self._show(log)
                 # Last, since it says that all of this was done.
@@ -320,6 +330,7 @@ class PublishedView:
         refs = {
             **refs,
             **{RefName(HIDDEN + ref.removeprefix(b"refs/")): oid for ref, oid in hidden},
+            **{RefName(REPLACED + oid.encode("ascii")): oid for oid in self._replaced},
         }
         write_atomically(self.directory / "packed-refs", packed_refs(self.git, refs))
         if log.head is not None:
@@ -331,7 +342,31 @@ class PublishedView:
 
     def _needed(self, log: VerifiedLog) -> set[Oid]:
         """Return the values of refs that objects are needed for, shown or not."""
+        return {*self._shown(log), *self._replaced}
+
+    def _shown(self, log: VerifiedLog) -> set[Oid]:
         return {*self._refs(log).values(), *log.refs.values()}
+
+    def _replaced_values(self, log: VerifiedLog) -> list[Oid]:
+        """Return what pushes set refs to that no checkpoint has taken, and later ones replaced.
+
+        Without what the refs lead to anyway, and what is not here any more.
+        """
+        if not log.unfinal:
+            return []
+        applied = (i for i in log.ledger.view().judged if i.outcome.verdict is Verdict.APPLIED)
+        values = {line.new for item in applied for line in item.unit.lines if line.new is not None}
+        git, shown = self._carried.git, sorted(self._shown(log))
+        asked = sorted(values.difference(shown))[:MAX_REPLACED]
+        found = [info for info in history.describe(git, asked) if info is not None]
+        here = [info.oid for info in found]
+        if here and not history.is_connected(git, here, shown):
+            here = [oid for oid in here if history.is_connected(git, [oid], shown)]
+        if not here:
+            return []
+        apart = {commit.oid for commit in history.commits_between(git, shown, here)}
+        apart.update(info.oid for info in found if info.kind != "commit")
+        return [oid for oid in here if oid in apart]
 
     def _branch(self, log: VerifiedLog) -> RefName:
         """Return the branch that HEAD names."""

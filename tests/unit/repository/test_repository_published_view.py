@@ -105,6 +105,29 @@ def test_pushes_that_no_checkpoint_took_are_shown_unless_one_wants_no_such(
     assert shown(final) == {**before, b"refs/heads/main": tip, b"refs/heads/secret": secret}
 
 
+def test_values_that_untaken_pushes_replaced_are_given_to_whoever_asks_by_id(
+    carried: Carried, key: Signer, tmp_path: Path
+) -> None:
+    git_dir, view = carried.layout.git_dir, view_of(carried, tmp_path)
+    before, ref, values = shown(view), RefName(b"refs/heads/amended"), []
+    for number in range(3):
+        gitcmd.git(git_dir, "update-ref", "refs/private/a", "refs/heads/main")
+        tip = nodes.add_commit(git_dir, "refs/private/a", "file", b"%d\n" % number)
+        nodes.push_on(carried, key, {ref: Oid(tip)})
+        values.append(tip)
+    nodes.push_on(carried, key, {RefName(b"refs/tags/lost"): Oid("12" * (len(tip) // 2))})
+    nodes.push_on(carried, key, {RefName(b"refs/tags/lost"): None})
+    view.refresh()
+    assert view.is_whole
+    replaced = {f"refs/gittorrent/replaced/{oid}".encode(): oid for oid in values[:2]}
+    assert shown(view) == {**before, ref: values[2], **replaced}
+    gitcmd.git(view.directory, "fsck", "--strict")
+    gitcmd.git(git_dir, "update-ref", "refs/heads/amended", values[2])
+    nodes.publish(git_dir, key, None)
+    view.refresh()
+    assert shown(view) == {**before, ref: values[2]}
+
+
 def test_nothing_is_done_while_nothing_changes(carried: Carried, tmp_path: Path) -> None:
     view = view_of(carried, tmp_path)
     before = (view.directory / "packed-refs").stat().st_ino

@@ -79,7 +79,7 @@ def pusher(request: pytest.FixtureRequest, tmp_path: Path) -> Pusher:
 
 def test_accepted(pusher: Pusher) -> None:
     new = pusher.commit("a")
-    status, said = pusher.push("main", "main:refs/heads/topic")
+    status, said = pusher.push("--progress", "main", "main:refs/heads/topic")
     assert status == 0, said
     assert "remote: accepted as push " in said
     assert pusher.shown()["refs/heads/main"] == pusher.shown()["refs/heads/topic"] == new
@@ -181,7 +181,7 @@ def test_a_mirror_under_another_name_is_pushed_to_by_the_id(pusher: Pusher, tmp_
     new = pusher.commit("a")
     place = tmp_path / str(open_carried(pusher.depot).info.repository_id)
     place.symlink_to(pusher.depot)
-    status, said = replace(pusher, depot=place).push("main")
+    status, said = replace(pusher, depot=place).push("--progress", "main")
     assert (status, "accepted as push" in said) == (0, True), said
     assert text(pusher.depot, "rev-parse", "refs/heads/main") == new
 

@@ -110,7 +110,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 def test_push(place: Place, transport: str) -> None:
     url = place.urls[transport]
     new = place.commit("a")
-    status, said = place.push(url, "main")
+    status, said = place.push("--progress", url, "main")
     assert status == 0, said
     assert "remote: accepted as push " in said
     assert place.main == new
@@ -167,10 +167,12 @@ def test_gittorrent_urls(place: Place, tmp_path: Path, transport: str, with_id: 
         git(work, "config", *setting.split("=", 1))
     git(work, "commit", "-q", "--allow-empty", "-m", "new")
     new = text(work, "rev-parse", "HEAD")
-    done = person.git("push", "origin", "main", cwd=work).ok()
+    done = person.git("push", "--progress", "origin", "main", cwd=work).ok()
     assert "remote: accepted as push " in done.err
     assert place.main == new
     assert text(work, "rev-parse", "origin/main") == new
+    git(work, "commit", "-q", "--allow-empty", "-m", "in silence")
+    assert person.git("push", "-q", "origin", "main", cwd=work).ok().err == ""
     person.git("push", "origin", "main:refs/tags/v1", cwd=work).failed(1, "the policy does not let")
     person.git("push", "--dry-run", "origin", "main:other", cwd=work).ok()
     person.git("push", "--no-signed", "origin", "main:other", cwd=work).failed(1, "(not signed")

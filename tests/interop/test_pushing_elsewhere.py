@@ -96,7 +96,7 @@ def test_the_host_is_gone(place: Place, way: str, elsewhere: str) -> None:
     home = nodes.make_home(place.root / "mirror-node")
     with nodes.serving(place.mirror, home=home, options=PUSHING) as served:
         work, new = place.clone(way, getattr(served, elsewhere), PUSHING)
-        done = place.person.git("push", "origin", "main", cwd=work).ok()
+        done = place.person.git("push", "--progress", "origin", "main", cwd=work).ok()
         assert f"; pushing to {getattr(served, elsewhere)}/project.git" in done.err
         assert "remote: accepted as push " in done.err
         assert place.shown() == new

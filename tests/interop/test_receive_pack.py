@@ -49,7 +49,8 @@ def pusher(request: pytest.FixtureRequest, tmp_path: Path) -> Pusher:
 
 def test_create_update_delete(pusher: Pusher, tmp_path: Path) -> None:
     receive = depots.program(tmp_path)
-    status, said = pusher.push(receive, "main", "main:refs/heads/topic", "main:refs/tags/v1")
+    refspecs = ("main", "main:refs/heads/topic", "main:refs/tags/v1")
+    status, said = pusher.push(receive, "--progress", *refspecs)
     assert status == 0, said
     assert "remote: accepted as push eeee" in said
     first = text(pusher.work, "rev-parse", "HEAD")
@@ -117,8 +118,7 @@ def test_progress_and_quiet(pusher: Pusher, tmp_path: Path) -> None:
     assert "remote: indexed" in said
     git(pusher.work, "commit", "-q", "--allow-empty", "-m", "two")
     status, said = pusher.push(receive, "--quiet", "main")
-    assert status == 0
-    assert [line[:24] for line in said.splitlines()] == ["remote: accepted as push"]
+    assert (status, said) == (0, "")
 
 
 def test_protocol_version_1_and_2(pusher: Pusher, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_push_and_fetch(place: Place, login_shell: bool) -> None:
     git(place.work, "commit", "-q", "--allow-empty", "-m", "new")
     new = text(place.work, "rev-parse", "HEAD")
     url = "ssh://git@mirror.example.org/project.git"
-    done = place.git("push", "--signed", url, "main", login_shell=login_shell).ok()
+    done = place.git("push", "--signed", "--progress", url, "main", login_shell=login_shell).ok()
     assert "remote: accepted as push " in done.err
     assert place.mirror.log().refs[b"refs/heads/main"] == new  # type: ignore[index]
     place.git("clone", "-q", "git@mirror.example.org:project", "again", login_shell=login_shell)
@@ -93,7 +93,8 @@ def test_a_push_by_a_url_of_this_program(place: Place) -> None:
     url = "gittorrent::ssh://git@mirror.example.org/project.git"
     place.git("push", url, "main").failed(1, "not signed")
     place.git("push", "--signed", "--dry-run", url, "main").ok()
-    assert "remote: accepted as push " in place.git("push", "--signed", url, "main").ok().err
+    done = place.git("push", "--signed", "--progress", url, "main").ok()
+    assert "remote: accepted as push " in done.err
     assert place.mirror.log().refs[b"refs/heads/main"] == new  # type: ignore[index]
     where = "gittorrent::ssh://git@mirror.example.org/other.git"
     place.git("push", "--signed", where, "main").failed(128, "no such repository here")

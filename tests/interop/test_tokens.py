@@ -526,7 +526,8 @@ def test_through_the_block_of_the_guide(
             work = person.root / "work"
             person.git("commit", "-q", "--allow-empty", "-m", "more", cwd=work).ok()
             signing = ("-c", "gpg.format=ssh", "-c", f"user.signingKey={tmp_path / 'id.pub'}")
-            pushing = person.git(*signing, "push", "--signed", "origin", "HEAD:main", cwd=work)
+            words = ("push", "--signed", "--progress", "origin", "HEAD:main")
+            pushing = person.git(*signing, *words, cwd=work)
             assert "accepted as push" in pushing.ok().err
             new = person.git("rev-parse", "HEAD", cwd=work).out.strip()
             assert nodes.shows_on_main(secret, Oid(new))

@@ -91,7 +91,7 @@ def test_two_commands_then_plain_git_push(
         done.failed(1, "the policy does not let this key")
         words = ("certificate", work, "--key", bob.user, "--also", alice.user)
         assert "carry 2 certificates now" in person.gittorrent(*words).ok().out
-        done = person.git("push", "origin", "main", cwd=work).ok()
+        done = person.git("push", "--progress", "origin", "main", cwd=work).ok()
         assert "accepted as push " in done.err
         assert mirror.log().refs[b"refs/heads/main"] == new  # type: ignore[index]
         person.gittorrent("certificate", work, "--remove").ok()

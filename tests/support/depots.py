@@ -114,7 +114,7 @@ class PlainDepot:
             zero = self.object_format.zero
             self._git("update-ref", name, line.new or zero, line.old or zero)
         refs = tuple(RefReport(line.ref) for line in certificate.lines)
-        return Report(refs, messages=("accepted as push " + "e" * 40,))
+        return Report(refs, remarks=("accepted as push " + "e" * 40,))
 
 
 def program(

@@ -97,6 +97,7 @@ class Helper:
         self._opened = False
         self._has_fetched = False
         self._pusher: HttpPusher | None = None
+        self._said: list[str] = []  # options that came before the pusher
         self._parent = os.getppid()
 
     def serve(self) -> None:
@@ -134,6 +135,7 @@ class Helper:
             self._pusher.close()
 
     def _set_option(self, text: str) -> bool:
+        self._said.append(text)
         known = self._options.set(text)
         self._reporter.progress = self._options.progress
         self._reporter.quiet = self._options.verbosity < 1
@@ -174,6 +176,8 @@ class Helper:
                 self._relay(depot.stream, depot.said)
                 return True
             self._pusher = HttpPusher(self._remote, depot.endpoint.url, depot.address)
+            for option in self._said:  # such as how much to say
+                self._pusher.answer(f"option {option}", self._input.line)
         _say("fallback")
         return False
 

@@ -243,6 +243,13 @@ def test_report() -> None:
     assert encode_report(report, (), SHA1) == b""
 
 
+def test_quiet_clients_are_told_what_matters_alone() -> None:
+    report = Report((RefReport(MAIN),), messages=("one waits",), remarks=("accepted",))
+    assert encode_report(report, {b"side-band-64k", b"quiet"}, SHA1) == b"000f\2one waits\n0000"
+    said = encode_report(report, {b"side-band-64k"}, SHA1)
+    assert said == b"0018\2one waits\naccepted\n0000"
+
+
 def test_report_of_what_waits() -> None:
     report = Report((RefReport(MAIN, values=(Oid(ONE), None)),))
     said = encode_report(report, {b"report-status-v2"}, SHA1)

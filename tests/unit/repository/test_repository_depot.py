@@ -39,7 +39,7 @@ def test_accepted(client: Client) -> None:
     assert [ref.refusal for ref in report.refs] == [""]
     assert client.main == new
     (accepted,) = client.accepted
-    assert report.messages[0].startswith(f"accepted as push {accepted.id}")
+    assert report.remarks[0].startswith(f"accepted as push {accepted.id}")
     assert text(client.git_dir, "cat-file", "-t", accepted.id) == "commit"
     assert accepted.pack is not None  # others are given it as it came
     assert pack_objects_in(accepted.pack, SHA1) > 0

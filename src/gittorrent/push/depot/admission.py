@@ -249,8 +249,8 @@ def report_accepted(push: Push, after: View) -> Report:
         if line.ref in waiting:
             name = line.ref.decode(errors="backslashreplace")
             messages.append(f"{name} waits until others have pushed the same, too")
-    messages.append(f"accepted as push {push.id}, not final until the keeper has taken it")
-    return Report(tuple(refs), tuple(messages))
+    remark = f"accepted as push {push.id}, not final until the keeper has taken it"
+    return Report(tuple(refs), tuple(messages), remarks=(remark,))
 
 
 def certificate_in(options: Iterable[bytes]) -> bytes | None:

@@ -46,14 +46,16 @@ class Report(Struct, frozen=True):
 
     Args:
         refs: of each ref.
-        messages: lines for the user; also for one who wants no progress, as git without a
-            terminal says of all users.
+        messages: lines for the user, whatever else is shown.
+        remarks: lines that a user who wants quiet does without. Git asks for that where it was
+            called with ``-q``, or has no terminal and was not called with ``--progress``.
         unpacked: what went wrong with the objects; empty if nothing did.
     """
 
     refs: tuple[RefReport, ...]
     messages: tuple[str, ...] = ()
     unpacked: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def encode_report(
@@ -71,7 +73,8 @@ def encode_report(
     status = pktline.encode_lines(lines) if is_asked else b""
     if b"side-band-64k" not in abilities:
         return status
-    said = "".join(f"{_one_line(line)}\n" for line in report.messages)
+    remarks = () if b"quiet" in abilities else report.remarks
+    said = "".join(f"{_one_line(line)}\n" for line in (*report.messages, *remarks))
     return (
         b"".join(_on_band(_MESSAGE, said.encode("utf-8", "backslashreplace")))
         + b"".join(_on_band(_DATA, status))

@@ -4,7 +4,8 @@ Pure. HEAD is compared as refs are (`gittorrent.push.origin_refs`). A branch tha
 deleted only by a push that gives HEAD another one; an origin where it was deleted all the same,
 as in a bare repository, says nothing about which, so the likeliest is taken.
 
-Rules: a HEAD that names no branch that exists, or no branch at all, says nothing. The successor of
+Rules: a HEAD that names no branch that exists, or no branch at all, says nothing, and is shown to
+nobody where there is any branch (docs/protocol/trust.md, "Provisional view"). The successor of
 a branch is one of the same value, or the only new one, or one of the names that git gives to
 default branches, or the first by name.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from gittorrent.ids import Oid, Refs
+    from gittorrent.push.listing import Listing
 
 BRANCHES = b"refs/heads/"
 
@@ -82,6 +84,20 @@ def first_head(here: RefName | None, refs: Refs) -> RefName:
         return here
     chosen = successor(RefName(b""), {}, refs)
     return chosen or here or _USUAL[0]
+
+
+def default_branch(listing: Listing) -> RefName | None:
+    """Return the branch that clones check out; None if there is no branch.
+
+    It is the one that HEAD names. That one may not be there, as in a repository that was published
+    empty: the branch is the likeliest then.
+
+    Args:
+        listing: what is shown.
+    """
+    if listing.value(listing.head) is not None:
+        return listing.head
+    return successor(listing.head, {}, listing.shown_refs())
 
 
 def _preferred(names: Sequence[RefName]) -> RefName:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import TrustError
 from gittorrent.push.entries import Entries
 from gittorrent.push.facts import NoObjects
+from gittorrent.push.head_branch import default_branch
 from gittorrent.push.policies import LogEvidence, Policies
 from gittorrent.push.recalling import adopted_by, listing_at, records_of, records_since
 from gittorrent.push.snapshot import Snapshot
@@ -180,19 +181,13 @@ class LogState:
 
     @property
     def default_branch(self) -> RefName | None:
-        """The branch that HEAD names in what is shown; None if there is no such branch."""
-        if self._ledger is None:
-            return None
-        listing = self._ledger.view().listing
-        return listing.head if listing.value(listing.head) is not None else None
+        """The branch that is HEAD in what is shown; None if there is no branch."""
+        return None if self._ledger is None else default_branch(self._ledger.view().listing)
 
     @property
     def final_default_branch(self) -> RefName | None:
-        """The branch that HEAD names at `head`; None if there is no such branch."""
-        if self._ledger is None:
-            return None
-        listing = self._ledger.adopted.listing
-        return listing.head if listing.value(listing.head) is not None else None
+        """The branch that is HEAD at `head`; None if there is no branch."""
+        return None if self._ledger is None else default_branch(self._ledger.adopted.listing)
 
     def refs_at(self, checkpoint: PushId) -> Refs:
         """Return the refs at one of `ids`, open conflicts too.

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gittorrent.durable import file_state
 from gittorrent.push.facts import KeptFacts
+from gittorrent.push.head_branch import default_branch
 from gittorrent.push.quota import Quota
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.repository.evidence import GitEvidence
@@ -183,7 +184,7 @@ class KeptLog:
             return None
         view = log.ledger.view()
         moves = before.view.listing.moves_to(view.listing)
-        is_same = before.view.listing.head == view.listing.head
+        is_same = default_branch(before.view.listing) == default_branch(view.listing)
         return moves if is_same and len(moves) <= PACK_EVERY else None
 
     def _own_moves(self, log: VerifiedLog, moves: Moves) -> Moves | None:

@@ -1,7 +1,8 @@
 """Turns what changed in an origin into pushes, within what its log and policy allow.
 
 Rules: a ref changes by compare-and-swap against what the log shows. The branch that HEAD names is
-deleted only together with another HEAD; where its owner named none, the likeliest takes its place.
+deleted only together with another HEAD; where its owner named none, the likeliest takes its place,
+and so where HEAD named a branch that never was.
 What several keys must agree on waits for them. What cannot be published is named and left as it
 is on both sides.
 """
@@ -115,27 +116,28 @@ def _head_change(
     note: Callable[[str], None],
 ) -> HeadChange | None:
     """Return what is to become of HEAD."""
-    former = log.ledger.view().listing.head
-    is_deleted = any(line.ref == former and line.new is None for line in lines)
-    if state.head is not Side.HERE and not is_deleted:
-        return None
-    published = {line.ref: line.new for line in lines}
     shown = log.ledger.view().listing
+    former = shown.head
+    published = {line.ref: line.new for line in lines}
+    is_nowhere = published.get(former, shown.value(former)) is None
+    if state.head is not Side.HERE and not is_nowhere:
+        return None
     chosen = state.own_head if state.head is Side.HERE else None
     value = None if chosen is None else published.get(chosen, shown.value(chosen))
-    if value is None and is_deleted:
+    if value is None and is_nowhere:
         before = select_shown(shown.refs(), state.patterns)
         after = {ref: oid for ref, oid in {**before, **published}.items() if oid is not None}
-        chosen = successor(former, before, after)
+        chosen = state.own_head if state.own_head in after else successor(former, before, after)
         value = None if chosen is None else after[chosen]
     if chosen is None or value is None:
         return None
     if not log.policy.policy.allows(chosen, key, Change.REWIND):
         name = chosen.decode(errors="backslashreplace")
-        note(
-            f"warning: HEAD names {name} here, and {key} may not make that the default branch for"
-            f" everybody: it takes force on {name}"
-        )
+        if chosen == state.own_head:
+            note(
+                f"warning: HEAD names {name} here, and {key} may not make that the default branch"
+                f" for everybody: it takes force on {name}"
+            )
         return None
     return HeadChange(chosen, value, former)
 

@@ -370,9 +370,8 @@ class PublishedView:
 
     def _branch(self, log: VerifiedLog) -> RefName:
         """Return the branch that HEAD names."""
-        if self._final_only:
-            return log.ledger.adopted.listing.head
-        return log.default_branch or log.policy.policy.head
+        branch = log.final_default_branch if self._final_only else log.default_branch
+        return branch or log.policy.policy.head
 
 
 def _works(attempt: Callable[[], bool]) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gittorrent.ids import Oid, RefName, Refs
-from gittorrent.push.head_branch import compare_head, first_head, successor
+from gittorrent.push.head_branch import compare_head, default_branch, first_head, successor
+from gittorrent.push.listing import Entry, empty_listing
 from gittorrent.push.origin_refs import Side
 
 
@@ -64,3 +65,14 @@ def test_the_first_head() -> None:
     assert first_head(branch("unborn"), {}) == branch("unborn")
     assert first_head(None, refs(a=1)) == branch("a")
     assert first_head(None, {}) == branch("main")
+
+
+@pytest.mark.parametrize(
+    ("present", "expected"),
+    [("unborn main a", "unborn"), ("main a", "main"), ("b a", "a"), ("", None)],
+)
+def test_no_branch_that_is_not_there_is_shown(present: str, expected: str | None) -> None:
+    listing = empty_listing(branch("unborn"))
+    for name in [*map(branch, present.split()), RefName(b"refs/tags/main")]:
+        listing = listing.with_entry(Entry(name, Oid("a" * 40)))
+    assert default_branch(listing) == (None if expected is None else branch(expected))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from gittorrent.repository.reelstore import StoredReel
 from gittorrent.shapes import WHOLE
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import CarriedRow, Database
+from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.messages import EndWant, HaveBundle, WantBundle, WrongParts
 from gittorrent.wire.reelname import ReelName
 from support import bulk, nodes
@@ -141,3 +143,58 @@ def test_a_node_gets_damaged_parts_anew_from_another_mirror(
         wait_until(lambda: reel.pack.read_bytes() == whole, "it is mended")
         wait_until(lambda: offered(node, origin) == [reel.id], "it is given again")
     assert not damaged_reels(origin.layout)
+
+
+def test_what_verifying_found_is_put_right_when_the_node_starts(
+    origin: Carried, reel: StoredReel, tmp_path: Path
+) -> None:
+    """Nobody has to begin a conversation about the repository for that."""
+    index = reel.pack.with_suffix(".idx")
+    whole, git_dir = (reel.pack.read_bytes(), index.read_bytes()), origin.layout.git_dir
+    operator, other = somebody(tmp_path / "operator"), somebody(tmp_path / "other")
+    with serve(other):
+        with serve(operator, git_dir) as node:
+            other.gittorrent("mirror", node.url("project")).ok()
+            wait_until(lambda: mirrors_known(operator, origin) == 1, "it is known")
+        spoil(reel.pack, 3 * reel.manifest.part_size + 1000)
+        spoil(reel.pack, len(whole[0]) - 1)
+        spoil(index, 2000)
+        assert operator.gittorrent("verify", str(git_dir)).status == 1
+        noted = {each.manifest: each.part for each in damaged_reels(origin.layout)}
+        assert noted.pop(reel.id) == 3
+        assert len(noted) == 1, "its index is offered, too"
+        with serve(operator, git_dir) as node:
+            wait_until(lambda: not damaged_reels(origin.layout), "it is mended")
+            assert (reel.pack.read_bytes(), index.read_bytes()) == whole
+            assert offered(node, origin) == [reel.id]
+
+
+def test_a_running_node_goes_by_what_verifying_found(
+    node: Daemon, origin: Carried, reel: StoredReel, tmp_path: Path
+) -> None:
+    spoil(reel.pack, 3 * reel.manifest.part_size + 1000)
+    assert offered(node, origin) == [reel.id]
+    verifier = somebody(tmp_path / "verifier")
+    assert verifier.gittorrent("verify", str(origin.layout.git_dir)).status == 1
+    assert offered(node, origin) == []
+
+
+def test_what_cannot_be_read_just_now_is_not_damaged(
+    origin: Carried, reel: StoredReel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever calls often enough may bring a node to where it can open no more files."""
+    content = RepositoryContent(origin)
+
+    def fail(number: int) -> None:
+        def look(_reel: StoredReel, _part: int) -> bool:
+            raise OSError(number, "")
+
+        monkeypatch.setattr(StoredReel, "is_sound_part", look)
+
+    for number in (errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.EACCES):
+        fail(number)
+        assert not content.doubt(reel.id, 0)
+        assert content.reel(reel.id) is not None
+    fail(errno.EIO)
+    assert content.doubt(reel.id, 0)
+    assert content.reel(reel.id) is None

@@ -180,7 +180,7 @@ def _look_at_reels(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
         except OSError:
             continue  # that it is denied is said of its place
         for reel in damaged:
-            what = f"part {reel.part + 1} of reel {reel.manifest} of {row.name} is damaged"
+            what = f"{reel.what} of reel {reel.manifest} of {row.name} is damaged"
             yield problem("reels", f"{what} in {reel.path}", DAMAGE_HINT)
 
 

@@ -69,7 +69,7 @@ class DamagedReelStatus(Struct, frozen=True):
 
     Args:
         manifest: its id.
-        part: the part that was found damaged, counted from 1.
+        part: the part that was found damaged, counted from 1; 0 for what lies around the parts.
         path: the file.
         found: when, in seconds since 1970.
     """
@@ -230,10 +230,10 @@ DAMAGE_HINT = (
 
 def describe_damage(reel: DamagedReelStatus) -> str:
     """Return in words that a reel is damaged, and what to do."""
-    return (
-        f"part {reel.part} of reel {reel.manifest} is damaged in {reel.path}, and the reel is given"
-        f" to nobody: {DAMAGE_HINT}"
-    )
+    what, given = f"part {reel.part}", ", and the reel is given to nobody"
+    if not reel.part:
+        what, given = "what lies around the parts", ""
+    return f"{what} of reel {reel.manifest} is damaged in {reel.path}{given}: {DAMAGE_HINT}"
 
 
 def describe_check(check: CheckStatus, now: float) -> str:

@@ -145,8 +145,6 @@ class Conversations:
         head, others = await asyncio.gather(
             served.reading(served.content.head), self._lists.mirrors(served)
         )
-        if served.content.knows_damage and await served.reading(served.content.is_damaged):
-            self.on_damage(served)  # as before this node was started
         session = Session(
             Role.ANSWERER,
             asyncio.get_running_loop().time(),

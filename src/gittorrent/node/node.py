@@ -267,6 +267,7 @@ class Node:
         self._accepting.append(loop.create_task(self._tls.follow()))
         self._accepting.append(loop.create_task(self._upkeep.keep_rates()))
         self._accepting.append(loop.create_task(self._upkeep.watch_disks()))
+        self._accepting.append(loop.create_task(self._mender.watch(self._catalogue)))
         if self._clock_watch is not None:
             self._accepting.append(loop.create_task(self._clock_watch.run()))
         self._accepting.append(loop.create_task(self._keep_out()))

@@ -1,7 +1,9 @@
 """Gets parts of reels anew from other mirrors that turned out to be damaged on this disk.
 
-One reel at a time; where nobody gives what is wrong it is tried again, ever later. Tracks the
-repositories at whose reels it is.
+One reel at a time; where nobody gives what is wrong it is tried again, ever later. Whoever finds a
+reel damaged writes that down in its repository (`gittorrent.repository.damaged_reels`), so it is
+looked for there now and then, and when the node starts. Tracks the repositories at whose reels it
+is.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from gittorrent.transfer.task_set import TaskSet
 
 if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
-    from gittorrent.node.catalogue import Served
+    from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.store.database import Database
     from gittorrent.store.home import Home
@@ -36,6 +38,9 @@ FIRST_PAUSE = 60.0
 
 LONGEST_PAUSE = 6 * 3600.0
 """Seconds between two attempts, at most."""
+
+LOOK_SECONDS = 60.0
+"""Seconds between two looks at what others found damaged, such as 'gittorrent verify'."""
 
 _log = EventLog(__name__)
 
@@ -63,6 +68,22 @@ class ReelMender:
         if self._database is not None and repository not in self._busy:
             self._busy.add(repository)
             self._tasks.start(self._mend_all(served, self._database))
+
+    async def watch(self, catalogue: Catalogue) -> None:
+        """See to what is written down already, and from time to time to what came since."""
+        while True:
+            for served in list(catalogue):
+                try:
+                    if not served.is_cached and await served.reading(served.content.is_damaged):
+                        self.begin(served)
+                except (GitTorrentError, OSError) as error:
+                    _log.debug(
+                        "reel-not-mended",
+                        "{repository}: cannot look for damaged reels: {reason}",
+                        repository=served.info.name,
+                        reason=error,
+                    )
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -111,20 +132,23 @@ class ReelMender:
 
         try:
             sources = await asyncio.to_thread(look)
-            parts = await apart(lambda: mend_reel(reel, sources, self._limits))
-        except (GitTorrentError, OSError) as error:
+            carried = served.content.carried
+            mended = await apart(lambda: mend_reel(carried, reel, sources, self._limits))
+        except (GitTorrentError, OSError, TimeoutError) as error:
             _log.warning(
                 "reel-not-mended",
                 "{repository}: reel {manifest} is still damaged: {reason}",
-                reason=error,
+                reason=str(error) or "what is wrong of it did not come in time",
                 **names,
             )
             return False
+        around = "; what git has around them was made anew" if mended.around else ""
         _log.info(
             "reel-mended",
-            "{repository}: {parts} damaged parts of reel {manifest} came anew from other mirrors;"
-            " it is given again",
-            parts=parts,
+            "{repository}: {parts} damaged parts of reel {manifest} came anew from other mirrors"
+            "{around}; it is given again",
+            parts=mended.parts,
+            around=around,
             **names,
         )
         return True

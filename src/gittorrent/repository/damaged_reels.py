@@ -1,10 +1,10 @@
 """Which reels of a repository are known to be damaged, for whoever looks after it.
 
-A node that finds a part damaged (docs/protocol/mirrorsync.md, Questions and answers) writes it down
-below ``gittorrent/damaged-reels``, a file for each reel: so it gives the reel to nobody after it
-started anew either, and ``gittorrent status`` and ``doctor`` can say so. What is written down is of
-a file as it was, and counts while that is the same: whoever puts it right, or another one in its
-place, need remove nothing.
+A node that finds a part damaged (docs/protocol/mirrorsync.md, Questions and answers), or somebody
+who verifies the repository, writes it down below ``gittorrent/damaged-reels``, a file for each
+reel: so a node gives the reel to nobody after it started anew either, and ``gittorrent status`` and
+``doctor`` can say so. What is written down is of a file as it was, and counts while that is the
+same: whoever puts it right, or another one in its place, need remove nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from gittorrent.repository.layout import Layout
 
 
+AROUND = -1
+"""In place of a part: what lies around the parts of a reel's file, and its index."""
+
+
 class DamagedReel(Struct, frozen=True):
     """A reel of which a part is damaged.
 
     Args:
         manifest: its id.
-        part: the part that was found damaged, counted from 0; others may be.
+        part: the part that was found damaged, counted from 0; others may be. Or `AROUND`.
         path: the file.
         found: when, in seconds since 1970.
         state: of the file, as it was.
@@ -40,6 +44,11 @@ class DamagedReel(Struct, frozen=True):
     path: str
     found: int
     state: tuple[int, int, int]
+
+    @property
+    def what(self) -> str:
+        """What is damaged, in words."""
+        return "what lies around the parts" if self.part == AROUND else f"part {self.part + 1}"
 
     @property
     def is_as_it_was(self) -> bool:

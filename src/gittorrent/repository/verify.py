@@ -7,7 +7,9 @@ checked, git checks objects with collision-detecting hashes, and what the refs n
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,8 +21,10 @@ from gittorrent.git.refs import read_ref, read_refs
 from gittorrent.push.log import changes_between
 from gittorrent.push.reel_signers import reel_signer
 from gittorrent.repository.carried import MIRROR, ORIGIN
+from gittorrent.repository.damaged_reels import AROUND, note_damaged
 from gittorrent.repository.index_maker import made_again, require_same
 from gittorrent.repository.layout import LOG_REF
+from gittorrent.repository.reel_repair import is_right_around
 from gittorrent.repository.unpublished import unpublished_refs
 
 if TYPE_CHECKING:
@@ -201,9 +205,20 @@ class Verifier:
 
     def _check_parts(self, subject: str, reel: StoredReel) -> None:
         total = len(reel.manifest.parts)
-        for index in reel.damaged_parts():
+        damaged = list(reel.damaged_parts())
+        for index in damaged:
             self._find(subject, f"part {index + 1} of {total} is damaged")
         self._parts += total
+        if not damaged and not is_right_around(reel):
+            damaged = [AROUND]
+            self._find(
+                subject, f"what lies around the parts of {reel.pack}, or its index, is damaged"
+            )
+        if damaged:
+            # So a node gives it to nobody, and puts it right. Who may only read is told anyway.
+            with contextlib.suppress(OSError):
+                now = int(time.time())
+                note_damaged(self._carried.layout, reel.id, damaged[0], reel.pack, now)
 
     def _check_refs(self, log: VerifiedLog) -> None:
         carried = self._carried

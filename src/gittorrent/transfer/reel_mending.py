@@ -2,23 +2,24 @@
 
 Only parts that are not what the manifest says are asked for, and only bytes that are what it says
 are written, each where wrong ones stood: whoever reads the file meanwhile, and whatever else has it
-by a hard link, gets more right bytes than before and no other ones. What git added to the file,
-its beginning and its trailer are in no part: whether the file as a whole is right is looked at in
-the end.
+by a hard link, gets more right bytes than before and no other ones. What lies around the parts is
+made anew then (`gittorrent.repository.reel_repair`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
-import stat
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gittorrent.durable import naming
-from gittorrent.errors import LocalError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.reel.parts import part_range
+from gittorrent.repository.reel_repair import mend_around, opened_to_mend, write_at
 from gittorrent.transfer.mirror import wanted_pack
 from gittorrent.transfer.pack_download import DownloadHandlers, PackDownload
 from gittorrent.transfer.peer_manager import PeerManager, Sharing
@@ -26,16 +27,26 @@ from gittorrent.transfer.peer_manager import PeerManager, Sharing
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
     from gittorrent.transfer.limiter import Limits
     from gittorrent.transfer.reaching import Source
 
-READ_BYTES = 1 << 20
-"""Bytes of a file that are read at a time."""
+LONGEST_SECONDS = 3600.0
+"""Time for one attempt: whoever gives next to nothing keeps others waiting no longer. What came
+stays."""
 
 
-class NotMendedError(LocalError):
-    """A file is still damaged where no part of it is."""
+class Mended(Struct, frozen=True):
+    """What was put right.
+
+    Args:
+        parts: how many of them.
+        around: whether what lies around them was.
+    """
+
+    parts: int
+    around: bool
 
 
 class ReelFile:
@@ -52,17 +63,13 @@ class ReelFile:
         self.mended = 0
         found = reel.pack.stat()
         self._times = found.st_atime_ns, found.st_mtime_ns
-        mode = stat.S_IMODE(found.st_mode)
-        if not mode & stat.S_IWUSR:  # git's packs are read-only
-            reel.pack.chmod(mode | stat.S_IWUSR)
-        try:
-            self._file = os.open(reel.pack, os.O_RDWR)
-        finally:
-            reel.pack.chmod(mode)
+        with ExitStack() as opened:
+            self._file = opened.enter_context(opened_to_mend(reel.pack))
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._file)
+        self._opened.close()
 
     def marked(self, index: int) -> bool:
         """Tell whether a part is known to be sound."""
@@ -90,7 +97,7 @@ class ReelFile:
             for piece in self._reel.view.pieces(offset, count):
                 size = piece.count if isinstance(piece, FilePiece) else len(piece)
                 if isinstance(piece, FilePiece):
-                    self._write(view[at : at + size], piece.offset)
+                    write_at(self._file, view[at : at + size], piece.offset)
                 at += size
         # While it is not right as a whole, it is to count as the file that was found damaged.
         os.utime(self._file, ns=self._times)
@@ -98,48 +105,31 @@ class ReelFile:
         self.mended += 1
         return True
 
-    def _write(self, data: memoryview, offset: int) -> None:
-        while data:
-            written = os.pwrite(self._file, data, offset)
-            data, offset = data[written:], offset + written
-
     def sync(self) -> None:
         """Make what was written survive a power cut."""
         os.fsync(self._file)
 
     def finish(self) -> None:
-        """Let all parts be given again; compare the file with the checksum that git has at its end.
-
-        Raises:
-            NotMendedError: it is another one.
-        """
+        """Let all parts be given again."""
         os.utime(self._file)
-        name = self._reel.manifest.object_format.name
-        digest, size = hashlib.new(name), self._reel.manifest.object_format.raw_size
-        left = os.fstat(self._file).st_size - size
-        with self._reel.pack.open("rb") as file:
-            while left > 0 and (data := file.read(min(READ_BYTES, left))):
-                digest.update(data)
-                left -= len(data)
-            if file.read() != digest.digest():
-                raise NotMendedError(
-                    f"{self._reel.pack} is damaged where no mirror can help",
-                    hint="'gittorrent verify' says what that concerns",
-                )
 
 
-async def mend_reel(reel: StoredReel, sources: Iterable[Source], limits: Limits) -> int:
-    """Put a reel's file right; returns how many parts were wrong.
+async def mend_reel(
+    carried: Carried, reel: StoredReel, sources: Iterable[Source], limits: Limits
+) -> Mended:
+    """Put a reel's file right, and what git has beside it; returns what was wrong.
 
     Args:
+        carried: the repository.
         reel: it.
         sources: mirrors of its repository.
         limits: of what is taken.
 
     Raises:
         NoSourceError: nobody gives what is wrong.
-        NotMendedError: the file is damaged elsewhere, too.
-        OSError: it cannot be written to.
+        TimeoutError: what is wrong does not come in time.
+        LocalError: what lies around the parts is wrong, and could not be made anew.
+        OSError: the file cannot be written to.
     """
     sharing = Sharing(listen=None, exchange=False)
     peer_manager = PeerManager(lambda _text: None, sharing, limits)
@@ -149,11 +139,13 @@ async def mend_reel(reel: StoredReel, sources: Iterable[Source], limits: Limits)
             wanted_pack(reel.manifest), file, handlers, peer_manager.client_timeouts
         )
         try:
-            peer_manager.gather(sources)
-            peer_manager.help_with(download, reel.manifest.repository)
-            await download.run()
+            async with asyncio.timeout(LONGEST_SECONDS):
+                peer_manager.gather(sources)
+                peer_manager.help_with(download, reel.manifest.repository)
+                await download.run()
         finally:
             peer_manager.rest(download.figures())
             await peer_manager.close()
+        around = mend_around(carried, reel)
         file.finish()
-        return file.mended
+        return Mended(file.mended, around)

@@ -10,6 +10,7 @@ executor of its repository (`Served.reading`).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import time
@@ -29,7 +30,7 @@ from gittorrent.reel.bundle import bundles_of
 from gittorrent.reel.path import ReelOffer, best_path
 from gittorrent.repository.carried import CLONE, MIRROR, ORIGIN
 from gittorrent.repository.completeness import without_objects
-from gittorrent.repository.damaged_reels import damaged_reels, note_damaged
+from gittorrent.repository.damaged_reels import AROUND, damaged_reels, note_damaged
 from gittorrent.repository.push_packs import PushPacks
 from gittorrent.transfer.content_source import ServedPack
 from gittorrent.transfer.deflated_logs import KeptLogs, deflated
@@ -99,10 +100,9 @@ class RepositoryContent:
         self._indexes: _Remembered[list[StoredReel]] = _Remembered(clock)
         self._shapes: _Remembered[list[StoredReel]] = _Remembered(clock)
         self.push_packs = PushPacks(carried.git, carried.object_format)
-        self._bundles: tuple[object, object, list[Bundle]] | None = None
-        self._damaged: dict[ManifestId, FileState] = {
-            reel.manifest: reel.state for reel in damaged_reels(carried.layout)
-        }
+        self._bundles: tuple[object, object, object, list[Bundle]] | None = None
+        self._damaged: _Remembered[dict[ManifestId, FileState]] = _Remembered(clock)
+        self._not_noted: dict[ManifestId, FileState] = {}  # damaged, too, but not written down
         self._tags: dict[Oid, bytes] = {}
         self._tagged_at: object = None
         self._tips_asked: Counter[Oid] = Counter()
@@ -186,9 +186,10 @@ class RepositoryContent:
         Of a log that begins late there are none.
         """
         known, reels = self._known(), self.reels()
-        if self._bundles is None or self._bundles[0] is not known or self._bundles[1] is not reels:
-            self._bundles = (known, reels, self._read_bundles(known, reels))
-        return self._bundles[2]
+        damaged, kept = self._known_damaged(), self._bundles
+        if kept is None or kept[0] is not known or kept[1] is not reels or kept[2] != damaged:
+            kept = self._bundles = (known, reels, damaged, self._read_bundles(known, reels))
+        return kept[3]
 
     def _read_bundles(self, known: _KnownLog, reels: Sequence[StoredReel]) -> list[Bundle]:
         numbers = {record.id: record.number for record in known.adopted}
@@ -249,13 +250,22 @@ class RepositoryContent:
 
     def _is_given(self, reel: StoredReel) -> bool:
         """Tell whether a reel's pack is here, and not known to be damaged as it is now."""
-        damaged = self._damaged.get(reel.id)
+        damaged = self._known_damaged().get(reel.id)
         return reel.is_available and (damaged is None or file_state(reel.pack) != damaged)
 
-    @property
-    def knows_damage(self) -> bool:
-        """Whether reels were found damaged, whatever became of them; reads nothing."""
-        return bool(self._damaged)
+    def _known_damaged(self) -> dict[ManifestId, FileState]:
+        """Return the reels that were found damaged, by this or another program, as they were.
+
+        Those are given all the same of which the parts are right.
+        """
+        layout = self.carried.layout
+
+        def read() -> dict[ManifestId, FileState]:
+            found = damaged_reels(layout)
+            return {reel.manifest: reel.state for reel in found if reel.part != AROUND}
+
+        noted = self._damaged.get(layout.damaged_reels, read)
+        return noted | self._not_noted if self._not_noted else noted
 
     def stored(self, manifest: ManifestId) -> StoredReel | None:
         """Return one reel, or the index of one, whether or not it is given to anybody."""
@@ -274,13 +284,20 @@ class RepositoryContent:
         if reel is None or part >= len(reel.manifest.parts):
             return False
         state = file_state(reel.pack)
-        if state is None or _guarded(lambda: reel.is_sound_part(part), False):
+        if state is None:
             return False
-        self._damaged[manifest] = state
-        self._bundles = None
+        try:
+            if reel.is_sound_part(part):
+                return False
+        except OSError as error:
+            if error.errno != errno.EIO:
+                # It may be gone by now, or too many files may be open: that is no damage.
+                _log.warning("damaged", "cannot look at a reel: {reason}", reason=error)
+                return False
         try:
             note_damaged(self.carried.layout, manifest, part, reel.pack, int(self._clock()))
         except OSError as error:
+            self._not_noted[manifest] = state
             _log.warning("damaged", "cannot note that a reel is damaged: {reason}", reason=error)
         return True
 

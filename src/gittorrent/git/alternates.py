@@ -21,12 +21,26 @@ MAX_LENDERS = 1000
 """Object directories looked at; git itself opens each."""
 
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
+_SPECIAL = re.compile(rb'^["#]|\n')
 _SHORT = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
 def alternates_file(objects: Path) -> Path:
     """Return where it is written what an object directory borrows from."""
     return objects / "info" / "alternates"
+
+
+def borrow(objects: Path, others: Iterable[Path]) -> None:
+    """Write down what an object directory borrows from, whatever bytes the paths are."""
+    paths = [os.fsencode(path.resolve()) for path in others]
+    alternates_file(objects).write_bytes(b"".join(_line(path) + b"\n" for path in paths))
+
+
+def _line(path: bytes) -> bytes:
+    if not _SPECIAL.search(path):
+        return path
+    escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
+    return b'"' + escaped + b'"'
 
 
 def borrowing(git: Git, directories: Iterable[Path]) -> Git:

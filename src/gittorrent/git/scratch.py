@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import make_directory, share_like_directory, temporary_directory
+from gittorrent.git.alternates import borrow
 from gittorrent.git.runner import Git
 
 if TYPE_CHECKING:
@@ -95,8 +96,7 @@ def receiving(
         share_like_directory(directory)
         make(directory, object_format)
         if alternates:
-            lines = "".join(f"{path.resolve()}\n" for path in alternates)
-            (directory / "objects" / "info" / "alternates").write_text(lines)
+            borrow(directory / "objects", alternates)
         yield Git(directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

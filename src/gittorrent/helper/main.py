@@ -220,7 +220,9 @@ class Helper:
             # Knowing the pack, git looks for the tips in it instead of walking the history again.
             # Git is where this is; a name with a line feed could not be said.
             locked = str(self._fetcher.locked)
-            _say(f"lock {locked if chr(10) not in locked else os.path.relpath(locked)}")
+            said = locked if chr(10) not in locked else os.path.relpath(locked)
+            if chr(10) not in said:
+                _say(f"lock {said}")
         if proved and self._options.check_connectivity:
             _say("connectivity-ok")
         _say("")
@@ -437,7 +439,7 @@ class Input:
 
 
 def _say(*lines: str) -> None:
-    _say_bytes("".join(f"{line}\n" for line in lines).encode())
+    _say_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
 
 
 def _say_bytes(data: bytes) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import socket
 from collections import OrderedDict
 from functools import partial
@@ -301,6 +302,6 @@ async def _said(ours: socket.socket) -> bytes:
 def _digest(*parts: str | bytes) -> bytes:
     found = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = os.fsencode(part) if isinstance(part, str) else part
         found.update(b"%d:" % len(data) + data)
     return found.digest()

@@ -25,6 +25,7 @@ from msgspec import Struct
 from gittorrent.durable import naming, replacing, sync_directory, temporary_directory
 from gittorrent.errors import GitTorrentError, LocalError, UsageError
 from gittorrent.ownership import make_private
+from gittorrent.printable import printable
 from gittorrent.store.database_file import copy_database
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _may_be_in(kind: Kind, name: str) -> bool:
 def _write(path: Path, kind: Kind, home: Home, files: dict[str, bytes]) -> None:
     """Write an archive, and give it its name once it was read again."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    contents = _Contents(FORMAT, kind, int(time.time()), str(home.root), digests)
+    contents = _Contents(FORMAT, kind, int(time.time()), printable(str(home.root)), digests)
     data = _archive({_CONTENTS: msgspec.json.encode(contents), **files})
     if len(data) > MAX_BYTES:
         raise LocalError(f"the home in {home.root} is larger than a backup may be")

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote_to_bytes
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -55,6 +56,34 @@ class CarriedRow(Struct, frozen=True):
     path: str
     role: str
     source: str = ""
+
+
+CARRIED = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
+"""What `carried_rows` reads the answer to."""
+
+
+def carried_rows(rows: Iterable[tuple[Any, ...]]) -> list[CarriedRow]:
+    """Return the carried repositories that rows of the database stand for."""
+    return [CarriedRow(n, RepositoryId(i), _path(p), r, s) for n, i, p, r, s in rows]
+
+
+_FILE = "file:"
+
+
+def _stored(path: str) -> str:
+    """Return an absolute path as text in UTF-8, which it need not be: as a URL then (RFC 8089)."""
+    data = os.fsencode(path)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return _FILE + quote(data)
+
+
+def _path(stored: str) -> str:
+    """Return the path that `_stored` made this of."""
+    if not stored.startswith(_FILE):
+        return stored
+    return os.fsdecode(unquote_to_bytes(stored.removeprefix(_FILE)))
 
 
 class MirrorRow(Struct, frozen=True):
@@ -235,10 +264,10 @@ class Database:
         """
         with self._writing():
             self.require_free(row.name, row.path, row.repository_id)
-            self._db.execute("DELETE FROM repositories WHERE path = ?", (row.path,))
+            self._db.execute("DELETE FROM repositories WHERE path = ?", (_stored(row.path),))
             self._db.execute(
                 "INSERT OR REPLACE INTO repositories VALUES (?, ?, ?, ?, ?)",
-                (row.name, row.repository_id, row.path, row.role, row.source),
+                (row.name, row.repository_id, _stored(row.path), row.role, row.source),
             )
 
     def uncarry(self, row: CarriedRow) -> None:
@@ -250,7 +279,8 @@ class Database:
         """
         with self._writing():
             self._db.execute(
-                "DELETE FROM repositories WHERE name = ? AND path = ?", (row.name, row.path)
+                "DELETE FROM repositories WHERE name = ? AND path = ?",
+                (row.name, _stored(row.path)),
             )
             self._db.execute(
                 "DELETE FROM mirrors WHERE repository_id = ? AND repository_id NOT IN"
@@ -276,7 +306,7 @@ class Database:
             UsageError: the name is taken by another repository.
         """
         found = self._read("SELECT repository_id, path FROM repositories WHERE name = ?", name)
-        taken = found[0] if found else None
+        taken = (found[0][0], _path(found[0][1])) if found else None
         if taken is None or _is_same(taken[1], path):
             return
         if taken[0] == repository and not (Path(taken[1]) / INFO_FILE).exists():
@@ -289,10 +319,7 @@ class Database:
 
     def carried(self) -> list[CarriedRow]:
         """Return all repositories this node carries, by name."""
-        rows = self._read(
-            "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
-        )
-        return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in rows]
+        return carried_rows(self._read(CARRIED))
 
     def known_url(self, url: str) -> RepositoryId | None:
         """Return the id that was found at ``url`` at first contact, named there or not."""

@@ -9,20 +9,22 @@ that it is the database of one moment.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gittorrent.durable import temporary_directory
 from gittorrent.errors import LocalError
-from gittorrent.ids import RepositoryId
 from gittorrent.permissions import is_read_only
-from gittorrent.store.database import CarriedRow
+from gittorrent.store.database import CARRIED, carried_rows
 from gittorrent.store.opening import copied_as_it_lies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from gittorrent.store.database import CarriedRow
 
 BUSY_SECONDS = 5.0
 """How long to wait for a process that holds the whole database locked."""
@@ -38,8 +40,7 @@ def look_at_carried(path: Path) -> list[CarriedRow]:
     """
     if schema_of(path) == 0:
         return []  # whoever began to make it was killed
-    query = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
-    return [CarriedRow(n, RepositoryId(i), p, r, s) for n, i, p, r, s in look_at(path, query)]
+    return carried_rows(look_at(path, CARRIED))
 
 
 def schema_of(path: Path) -> int:
@@ -84,7 +85,7 @@ def _is_open(path: Path) -> bool:
 
 
 def _connect(path: Path, how: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?{how}", timeout=BUSY_SECONDS, uri=True)
+    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?{how}", timeout=BUSY_SECONDS, uri=True)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.git.alternates import MAX_DEPTH, alternates_file, lenders
+from gittorrent.git.alternates import MAX_DEPTH, alternates_file, borrow, lenders
 from gittorrent.git.repository import create_bare
 from gittorrent.ids import SHA1
 from support import gitcmd
@@ -46,6 +46,15 @@ def test_paths_are_read_as_git_reads_them(name: str, is_quoted: bool, tmp_path: 
         )
         path = b'"' + plain + b'"'
     write(borrower, b"# a comment", b"", path)
+    blob = gitcmd.text(borrower.parent, "hash-object", "--stdin", stdin=b"lent\n").strip()
+    assert gitcmd.git(borrower.parent, "cat-file", "blob", blob) == b"lent\n"
+    assert list(lenders(borrower)) == [lender.resolve()]
+
+
+@pytest.mark.parametrize("name", [*PLAIN, "line\nfeed", '"quoted"'])
+def test_paths_are_written_as_git_reads_them(name: str, tmp_path: Path) -> None:
+    lender, borrower = made(tmp_path / name, b"lent\n"), made(tmp_path / "borrower.git")
+    borrow(borrower, [lender])
     blob = gitcmd.text(borrower.parent, "hash-object", "--stdin", stdin=b"lent\n").strip()
     assert gitcmd.git(borrower.parent, "cat-file", "blob", blob) == b"lent\n"
     assert list(lenders(borrower)) == [lender.resolve()]

@@ -15,7 +15,7 @@ import pytest
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.store.database import CarriedRow, CheckRow, Database, MirrorRow
-from gittorrent.store.database_file import schema_of
+from gittorrent.store.database_file import look_at_carried, schema_of
 from gittorrent.store.home import VARIABLE, Home, open_home
 from gittorrent.store.opening import newest_schema
 from gittorrent.wire.mirrorlist import MirrorState
@@ -62,6 +62,17 @@ def test_carried_repositories(database: Database) -> None:
     renamed = CarriedRow("c", A, "/a.git", "origin")
     database.carry(renamed)
     assert database.carried() == [b, renamed]
+
+
+def test_paths_need_not_be_utf_8(path: Path, database: Database) -> None:
+    rows = [CarriedRow(n, A, f"/srv/{n}\udce9%E9", "origin") for n in ("one", "two")]
+    for row in rows:
+        database.carry(row)
+        database.carry(row)
+        database.require_free(row.name, row.path)
+    assert database.carried() == look_at_carried(path) == rows
+    database.uncarry(rows[0])
+    assert database.carried() == rows[1:]
 
 
 def test_a_name_that_is_taken(database: Database) -> None:

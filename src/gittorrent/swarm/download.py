@@ -112,6 +112,11 @@ class Download:
         known = 0 <= part < self._state.layout.parts
         return known and part not in self._state.have and part not in self._state.verifying
 
+    def owes(self, peer: ev.PeerKey) -> bool:
+        """Tell whether a peer was asked for parts that it has not given."""
+        known = self._state.peers.get(peer)
+        return known is not None and bool(known.flights)
+
     def report(self, now: float) -> tuple[PeerReport, ...]:
         """Return how each peer does at ``now``, those present first, then those banned."""
         present = tuple(self._report_of(now, peer) for peer in self._state.peers.values())

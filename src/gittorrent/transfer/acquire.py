@@ -181,11 +181,13 @@ class Acquisition:
             for entry in self._log_follower.mirror_list.mirrors
             if entry.state is MirrorState.PARTIAL and not log.policy.policy.private
         ]
-        wanted = [*self.sources(log), *(source for source in partial if source is not None)]
+        whole = self.sources(log)
+        wanted = [*whole, *(source for source in partial if source is not None)]
         stale = {
             e.url for e in self._log_follower.mirror_list.mirrors if e.state is MirrorState.STALE
         }
-        self._peer_manager.gather([s for s in wanted if s.url not in stale][:MAX_MIRRORS])
+        known = [s for s in wanted if s.url not in stale][:MAX_MIRRORS]
+        self._peer_manager.gather(known, [source.url for source in whole])
 
     def served(self, log: VerifiedLog, source: Source) -> None:
         """Remember that a mirror gave what an ordinary fetch wanted."""

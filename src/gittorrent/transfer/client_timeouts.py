@@ -39,8 +39,8 @@ class ClientTimeouts(Struct, frozen=True):
         strangers: for ways to be proved by others than the first mirror, while none is.
         starved: for a mirror to turn up that has parts which none of those left has.
         unhurried: for all manifests of one look that nobody waits for.
-        silence: without a byte of parts, nor a word that they wait for their turn, after which a
-            download is given up.
+        silence: without parts, or with a trickle of them, and without a word that they wait for
+            their turn, after which a download is given up; with that word if others could serve.
         nothing: without parts, or with a trickle of them, after which a download is given up; see
             `impatient`.
     """

@@ -45,6 +45,7 @@ from gittorrent.swarm.events import (
 )
 from gittorrent.transfer.beginnings import Beginnings, Place
 from gittorrent.transfer.client_timeouts import ClientTimeouts
+from gittorrent.transfer.patience import Patience
 from gittorrent.transfer.task_set import TaskSet
 from gittorrent.transfer.working import abortable, unbroken
 from gittorrent.wire.messages import WrongParts
@@ -81,6 +82,7 @@ class DownloadHandlers(Struct, frozen=True):
         on_growth: called a few times a second with the verified parts.
         on_claim: called when a mirror says which parts it has, None for all.
         on_ban: called with a mirror that lied or sent a wrong part.
+        stands_in: tells of a mirror whether what is wanted may come from it in another way.
     """
 
     on_part: Callable[[int], None] = lambda _part: None
@@ -89,6 +91,7 @@ class DownloadHandlers(Struct, frozen=True):
     on_growth: Callable[[PartSet], None] = lambda _have: None
     on_claim: Callable[[Mirror, PartSet | None], None] = lambda _mirror, _parts: None
     on_ban: Callable[[Mirror], None] = lambda _mirror: None
+    stands_in: Callable[[Mirror], bool] = lambda _mirror: False
 
 
 UNHEARD = DownloadHandlers()
@@ -152,12 +155,10 @@ class PackDownload:
         self._loop = asyncio.get_running_loop()
         self._client_timeouts = client_timeouts or ClientTimeouts()
         self._settings = settings
-        self._flowed = 0
         self._flowing: dict[PeerKey, tuple[int, int]] = {}
         self._beginnings = Beginnings()
         self._taken_up: dict[tuple[PeerKey, int], int] = {}  # bytes that had come before
-        self._flowed_before = (0, self._loop.time())
-        self._heard_at = self._loop.time()
+        self._patience = Patience(self._client_timeouts, self._loop.time())
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="parts")
         self._keys = itertools.count(1)
         self._mirrors: dict[PeerKey, Mirror] = {}
@@ -199,9 +200,7 @@ class PackDownload:
         self._handlers.on_progress(self.figures())
         for part in recovered:
             self._handlers.on_part(part)
-        # Up to now it was us who read the disk.
-        self._flowed_before = (0, self._loop.time())
-        self._heard_at = self._loop.time()
+        self._patience.renew(self._loop.time())  # up to now it was us who read the disk
         watcher = self._loop.create_task(self._watch())
         watcher.add_done_callback(self._note_failure)
         try:
@@ -245,7 +244,8 @@ class PackDownload:
 
     def _welcome(self, key: PeerKey, mirror: Mirror) -> None:
         mirror.begin(self.wanted, self)
-        self._heard_at = self._loop.time()
+        if all(known.url != mirror.url for other, known in self._names.items() if other != key):
+            self._patience.joined()
         begun = self._beginnings.parts_of(_place_of(mirror))
         self._handle(PeerJoined(key, self._claims.pop(key), mirror.kind, begun))
 
@@ -321,8 +321,9 @@ class PackDownload:
 
     def part_queued(self, mirror: Mirror) -> None:
         """Go on waiting: what was asked for has its turn when others were served."""
-        if self._key(mirror) is not None:
-            self._heard_at = self._loop.time()
+        key = self._key(mirror)
+        if key is not None and self._owes(key):
+            self._patience.queued(self._loop.time())
 
     def mirror_lost(self, mirror: Mirror, reason: str) -> None:
         """Go on without a mirror."""
@@ -431,32 +432,25 @@ class PackDownload:
         known = self._taken_up.get((key, part), 0)
         counted = max(known, before[1]) if before is not None and before[0] == part else known
         if received > counted:
-            self._flowed += received - counted
-            self._heard_at = self._loop.time()
+            self._patience.flowed(received - counted)
         self._flowing[key] = (part, received)
 
     def _check_starved(self) -> None:
-        flowed, flowed_at = self._flowed_before
         now = self._loop.time()
-        if self._flowed - flowed >= self._client_timeouts.least_parts:
-            self._flowed_before = (self._flowed, now)
-        elif now - flowed_at > self._client_timeouts.nothing:
-            self._fail(f"almost nothing was received in {now - flowed_at:.0f} seconds")
-        elif now - self._heard_at > self._client_timeouts.silence:
-            silence = now - self._heard_at
-            self._fail(f"nothing was received in {silence:.0f} seconds, nor a word on why")
-        elif not self._is_owed(now):
-            self._heard_at = now  # it is for others to judge whether somebody comes
+        owing = {key for key in self._mirrors if self._owes(key)}
+        stands_in = self._handlers.stands_in
+        has_others = any(stands_in(m) for key, m in self._mirrors.items() if key not in owing)
+        if reason := self._patience.give_up(now, is_owed=bool(owing), has_others=has_others):
+            self._fail(reason)
         since = self._starved_since
         if since is not None and now - since > self._client_timeouts.starved:
             self._fail(self._starved_reason)
         elif not self._mirrors and not self._handlers.is_growing():
             self._fail("no mirror is left")
 
-    def _is_owed(self, now: float) -> bool:
-        """Tell whether a mirror that is there was asked for parts."""
-        machine = self._machine
-        return machine is not None and any(peer.in_flight for peer in machine.report(now))
+    def _owes(self, key: PeerKey) -> bool:
+        """Tell whether a mirror was asked for parts that it has not given."""
+        return self._machine is not None and self._machine.owes(key)
 
     def _fail(self, reason: str) -> None:
         if self._done.done():

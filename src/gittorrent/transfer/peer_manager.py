@@ -118,6 +118,7 @@ class PeerManager:
         )
         self._trusted: AddressClass | None = None
         self._known: dict[str, tuple[Endpoint, AddressClass | None]] = {}
+        self._whole: set[str] = set()
         self._tasks = TaskSet()
         self._peer_listener: PeerListener | None = None
         self._repository: RepositoryId | None = None
@@ -178,11 +179,21 @@ class PeerManager:
         assert self._trusted is not None
         return self._trusted
 
-    def gather(self, sources: Iterable[Source]) -> None:
-        """Begin to dial mirrors; they join downloads as they answer."""
+    def gather(self, sources: Iterable[Source], whole: Iterable[str] = ()) -> None:
+        """Begin to dial mirrors; they join downloads as they answer.
+
+        Args:
+            sources: whom.
+            whole: URLs of those who have all of a repository, and so can serve in other ways, too.
+        """
+        self._whole.update(whole)
         for source in sources:
             if source.endpoint is not None:
                 self._dial_at(source.endpoint, source.trusted)
+
+    def stands_in(self, mirror: Mirror) -> bool:
+        """Tell whether what a mirror lacks of a download may come from it otherwise."""
+        return mirror.url in self._whole and not mirror.called_us and not self.is_lost(mirror)
 
     def _dial(self, url: str, trusted: AddressClass | None) -> bool:
         """Begin to dial an address we were told of; tells whether it was new."""

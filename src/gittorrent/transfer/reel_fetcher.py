@@ -266,6 +266,7 @@ class ReelFetcher:
                 share,
                 peer_manager.take_claim,
                 peer_manager.banned,
+                peer_manager.stands_in,
             ),
             client_timeouts,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import cast
@@ -20,7 +21,7 @@ from gittorrent.transfer.git_mirror import ConversationContext
 from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.mirror import Mirror, PartSink, WantedPack
 from gittorrent.transfer.opening import open_mirror
-from gittorrent.transfer.pack_download import NoSourceError, PackDownload
+from gittorrent.transfer.pack_download import DownloadHandlers, NoSourceError, PackDownload
 from gittorrent.transfer.partial_content import PartialContent
 from gittorrent.wire.reelname import PackShape, ReelName
 from support.logs import Writer
@@ -117,6 +118,14 @@ def test_silence_of_who_is_asked_ends_it_sooner(tmp_path: Path, scheme: str) -> 
         download(tmp_path, pack, [mirror], ClientTimeouts(silence=0.5))
 
 
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_so_does_a_trickle(tmp_path: Path, scheme: str) -> None:
+    pack = noise("pack", 2 * PART)
+    mirror = Starver(Writer(), Step.PARTS, Manner.TRICKLE, scheme, pack=pack)
+    with pytest.raises(NoSourceError, match="almost nothing was received"):
+        download(tmp_path, pack, [mirror], ClientTimeouts(silence=0.5))
+
+
 class Queueing:
     """A mirror that says of a part that it waits, each time anybody looks, and then gives it."""
 
@@ -124,10 +133,10 @@ class Queueing:
     url = name = "git://127.0.0.1/x"
     address = ""
     called_us = False
-    words = 12
 
-    def __init__(self, pack: bytes) -> None:
+    def __init__(self, pack: bytes, words: float = 12) -> None:
         self._pack = pack
+        self.words = words
 
     def begin(self, pack: WantedPack, sink: PartSink) -> None:
         del pack
@@ -160,3 +169,53 @@ def test_who_says_that_parts_wait_for_their_turn_is_waited_for(tmp_path: Path) -
             assert partial.pack.read_bytes() == pack
 
     asyncio.run(work())
+
+
+class Idle(Queueing):
+    """A mirror that has nothing of what is wanted, and says that parts wait all the same."""
+
+    url = name = "git://127.0.0.1/y"
+
+
+@pytest.mark.parametrize("stands_in", [False, True])
+def test_who_says_so_for_ever_holds_nobody_up_whom_another_can_serve(
+    tmp_path: Path, stands_in: bool
+) -> None:
+    pack = noise("pack", PART)
+    manifest = manifest_of(pack)
+    wanted = WantedPack(ReelName(None, manifest.end), manifest.id, PackShape(PART, PART), 1)
+
+    async def work() -> None:
+        with PartialPack(tmp_path, manifest, manifest.text() + b"signature") as partial:
+            handlers = DownloadHandlers(
+                stands_in=lambda mirror: stands_in and mirror.url == Idle.url
+            )
+            times = ClientTimeouts(silence=0.5, nothing=3600.0 if stands_in else 3.0)
+            running = PackDownload(wanted, partial, handlers, times)
+            running.add(cast("Mirror", Queueing(pack, math.inf)), None)
+            running.add_empty(cast("Mirror", Idle(pack, math.inf)))
+            async with asyncio.timeout(ENOUGH):
+                await running.run()
+
+    with pytest.raises(NoSourceError, match="others are there" if stands_in else "almost nothing"):
+        asyncio.run(work())
+
+
+def test_who_owes_nothing_excuses_nobody(tmp_path: Path) -> None:
+    """Somebody who has nothing says again and again that parts wait for their turn."""
+    pack = noise("pack", 2 * PART)
+    manifest = manifest_of(pack)
+    wanted = WantedPack(ReelName(None, manifest.end), manifest.id, PackShape(2 * PART, PART), 2)
+
+    async def work() -> None:
+        with PartialPack(tmp_path, manifest, manifest.text() + b"signature") as partial:
+            running = PackDownload(wanted, partial, client_timeouts=ClientTimeouts(silence=0.5))
+            silent = Queueing(pack)
+            silent.flowing = lambda: None  # type: ignore[method-assign]
+            running.add(cast("Mirror", silent), None)
+            running.add_empty(cast("Mirror", Idle(pack, math.inf)))
+            async with asyncio.timeout(ENOUGH):
+                await running.run()
+
+    with pytest.raises(NoSourceError, match="nor a word on why"):
+        asyncio.run(work())

@@ -262,12 +262,18 @@ def list_config(git: Git) -> list[tuple[str, str]]:
     states = states_of(git, common_directory(git.directory))
     settings = KNOWN.of(git, states)
     if settings is None:
-        settings = []
-        for item in git.run("config", "--null", "--list").split(b"\0"):
-            key, has_value, value = item.decode("utf-8", "surrogateescape").partition("\n")
-            if key:
-                settings.append((key, value if has_value else "true"))
+        settings = read_settings(git)
         KNOWN.note(git, states, settings)
+    return settings
+
+
+def read_settings(git: Git) -> list[tuple[str, str]]:
+    """Ask git for all settings, whatever is known of them; as `list_config`."""
+    settings = []
+    for item in git.run("config", "--null", "--list").split(b"\0"):
+        key, has_value, value = item.decode("utf-8", "surrogateescape").partition("\n")
+        if key:
+            settings.append((key, value if has_value else "true"))
     return settings
 
 

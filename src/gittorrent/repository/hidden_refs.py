@@ -7,9 +7,13 @@ Source: git-config(1), transfer.hideRefs.
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING
 
-from gittorrent.git.repository import list_config
+from msgspec.structs import replace
+
+from gittorrent.git.repository import list_config, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,14 +25,26 @@ SETTINGS = ("transfer.hiderefs", "uploadpack.hiderefs")
 """In lower case, as git lists them."""
 
 
+_INCLUDES = re.compile(r"include(?:if\..*)?\.path\Z", re.DOTALL)
+"""Keys of files that a repository's settings go on in."""
+
+
 def hidden_refs(git: Git, refs: Iterable[RefName]) -> frozenset[RefName]:
     """Return those of some refs that a repository's own settings hide from whoever fetches."""
+    settings = list_config(git)
+    if any(_INCLUDES.match(key) for key, _ in settings):
+        # They are named from somebody's home as a rule, and change while the first one does not.
+        settings = read_settings(replace(git, variables={**git.variables, **_home()}))
     patterns = [
-        value.encode("utf-8", "surrogateescape")
-        for key, value in list_config(git)
-        if key in SETTINGS
+        value.encode("utf-8", "surrogateescape") for key, value in settings if key in SETTINGS
     ]
     return frozenset(ref for ref in refs if is_hidden(ref, patterns)) if patterns else frozenset()
+
+
+def _home() -> dict[str, str]:
+    """Return the home of whoever publishes, as a variable; what it has for all does not count."""
+    home = os.environ.get("HOME")
+    return {} if home is None else {"HOME": home}
 
 
 def is_hidden(ref: RefName, patterns: Sequence[bytes]) -> bool:

@@ -10,7 +10,7 @@ from gittorrent.git.refs import BrokenRefError, list_sound_refs
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import RefName
 from gittorrent.push.refnames import MAX_COMPONENT, unpublishable_names
-from gittorrent.repository.hidden_refs import is_hidden
+from gittorrent.repository.hidden_refs import hidden_refs, is_hidden
 from gittorrent.repository.verify import Verifier
 from gittorrent.trust.refpattern import MAX_REF
 from support import gitcmd
@@ -147,3 +147,25 @@ def test_hidden_refs_are_left_out_until_they_are_shown(b: Builder) -> None:
     gitcmd.git(b.git_dir, "config", "--unset", "transfer.hideRefs")
     assert publish(b.git_dir).changed == 1
     assert "refs/heads/internal/x" in outcome(b.git_dir)["refs"]
+
+
+@pytest.mark.parametrize("key", ["include.path", "includeIf.gitdir:~/.path"])
+def test_what_files_hide_that_a_repository_includes_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    """They are named from somebody's home, and change while the repository's own file does not."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text("[transfer]\n\thideRefs = refs/heads/open\n")
+    made = builder(tmp_path / "project.git")
+    grow(made, 1)
+    tip = gitcmd.text(made.git_dir, "rev-parse", "main")
+    names = [RefName(b"refs/heads/open"), RefName(b"refs/heads/kept")]
+    for name in names:
+        made.set_ref(name.decode(), tip)
+    gitcmd.git(made.git_dir, "config", key, "~/hiding.config")
+    git = Git(made.git_dir)
+    assert not hidden_refs(git, names), "of the user's settings none counts"
+    (tmp_path / "hiding.config").write_text("[uploadpack]\n\thideRefs = refs/heads/kept\n")
+    assert hidden_refs(git, names) == {b"refs/heads/kept"}
+    (tmp_path / "hiding.config").write_text("")
+    assert not hidden_refs(git, names)

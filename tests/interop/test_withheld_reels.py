@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -109,6 +110,28 @@ def test_who_withheld_a_reel_is_not_waited_for_again(
         repository = origin.log().repository
         row = f"{liar.git}/project.git"
         assert withheld_lately(database, repository, int(time.time())) == {row}
+
+
+def test_who_cannot_write_down_who_withheld_a_reel_has_a_clone_all_the_same(
+    origin: Carried, person: Person, tmp_path: Path
+) -> None:
+    """As where the clone itself fills the disk."""
+    keeps = nodes.copy_as_mirror(origin, tmp_path / "keeps.git", "git://127.0.0.1:1/project.git")
+    origin.layout.manifest(newest(origin).id).unlink()
+    home, said = nodes.make_home(tmp_path / "h"), "is not remembered for later"
+    person.gittorrent("status").ok()
+    with contextlib.closing(sqlite3.connect(person.node / "node.sqlite")) as database:
+        database.execute("DROP TABLE withheld")
+        empty = "SELECT '' AS repository_id, '' AS url, 0 AS moment WHERE 0"
+        database.execute(f"CREATE VIEW withheld AS {empty}")  # it can be read, and not written to
+    with (
+        hostile.lying(keeps, nodes.make_home(tmp_path / "l"), hostile.LacksEverything) as liar,
+        nodes.serving(origin, home=home) as served,
+    ):
+        nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
+        words = ("clone", "-v", "--mirror", url_of(served))
+        tries = (person.git(*words, f"a{number}").ok() for number in range(20))
+        assert any(said in done.err for done in tries)
 
 
 def test_a_signed_index_that_is_withheld_is_made_here(

@@ -216,7 +216,7 @@ class Database:
         """Return what a query finds.
 
         Raises:
-            LocalError: another process holds the whole database locked.
+            LocalError: another process holds the whole database locked, or it is damaged.
         """
         try:
             with self._reads:
@@ -225,6 +225,8 @@ class Database:
             raise LocalError(
                 f"cannot read {self._path}: {error}", hint="see which program holds it locked"
             ) from error
+        except sqlite3.DatabaseError as error:
+            raise cannot_use(self._path, error) from error
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -237,6 +239,10 @@ class Database:
             raise LocalError(
                 f"cannot write to {self._path}: {error}", hint="make room and try again"
             ) from error
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise cannot_use(self._path, error) from error
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what a query finds; for the modules of this package that have tables of their own.

@@ -104,10 +104,11 @@ class Acquisition:
         if self._repository is None:
             return
         bans, database = self._peer_manager.offer_bans, self._context.database
-        if urls := bans.to_remember - {self.url}:
-            note_withheld(database, self._repository, urls, int(self._context.clock()))
-        if urls := bans.to_forgive & self._withheld_before:
-            forgive(database, self._repository, urls)
+        with self._context.remembering():
+            if urls := bans.to_remember - {self.url}:
+                note_withheld(database, self._repository, urls, int(self._context.clock()))
+            if urls := bans.to_forgive & self._withheld_before:
+                forgive(database, self._repository, urls)
 
     @property
     def first_contact(self) -> bool:
@@ -192,7 +193,8 @@ class Acquisition:
     def served(self, log: VerifiedLog, source: Source) -> None:
         """Remember that a mirror gave what an ordinary fetch wanted."""
         now = int(self._context.clock())
-        self._context.database.mirror_served(log.repository, source.url, now)
+        with self._context.remembering():
+            self._context.database.mirror_served(log.repository, source.url, now)
 
     async def plan(
         self, log: VerifiedLog, have: Collection[PushId], shape: Shape = WHOLE

@@ -176,8 +176,9 @@ class Candidates:
 
     def note_failures(self, repository: RepositoryId) -> None:
         """Remember, once for each, who failed to give a repository."""
-        for url in self.failures.keys() - self._counted:
-            self._context.database.mirror_failed(repository, url)
+        with self._context.remembering():
+            for url in self.failures.keys() - self._counted:
+                self._context.database.mirror_failed(repository, url)
         self._counted.update(self.failures)
 
     def _nobody_answers(self) -> UnreachableError:

@@ -5,17 +5,19 @@ A command makes a `Context` and hands it down; nothing below reads settings or t
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
 from gittorrent.disk_space import UNBOUNDED
+from gittorrent.errors import LocalError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.peer_manager import Sharing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gittorrent.discovery.ports import Lookup
     from gittorrent.disk_space import Space
@@ -90,3 +92,11 @@ class Context(Struct, frozen=True):
     client_timeouts: ClientTimeouts = ClientTimeouts()
     lookups: Sequence[Lookup] = ()
     space: Space = UNBOUNDED
+
+    @contextlib.contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Write down what makes later runs quicker; where that fails, this one goes on."""
+        try:
+            yield
+        except LocalError as error:
+            self.reporter.detail(f"who serves well is not remembered for later: {error}")

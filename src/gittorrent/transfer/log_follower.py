@@ -421,8 +421,9 @@ class LogFollower:
             )
             for source in self._listed(log)
         ]
-        database.remember_mirrors(log.repository, known, now)
-        database.mirror_served(log.repository, self.url, now)
+        with self._context.remembering():
+            database.remember_mirrors(log.repository, known, now)
+            database.mirror_served(log.repository, self.url, now)
 
     def _listed(self, log: VerifiedLog) -> list[Source]:
         """Return the first mirror, those it lists, and those that the policy names."""

@@ -145,8 +145,9 @@ class OwnerNews:
     def _count_failures(self, answered: Sequence[str]) -> None:
         """Let learned mirrors be forgotten that fail again and again while others answer."""
         database, repository = self._context.database, self._carried.info.repository_id
-        for url in {source.url for source in self._sources if answered} - set(answered):
-            database.mirror_failed(repository, url)
+        with self._context.remembering():
+            for url in {source.url for source in self._sources if answered} - set(answered):
+                database.mirror_failed(repository, url)
 
     async def _list_of(self, source: Source) -> MirrorList:
         assert source.endpoint is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
@@ -291,3 +293,19 @@ def test_a_path_that_is_too_long_for_sqlite_is_named(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="its path has") as raised:
         Database(home / "node.sqlite")
     assert "GITTORRENT_HOME" in raised.value.hint
+
+
+def test_a_database_that_a_disk_damages_while_it_is_open_is_said_to_be(tmp_path: Path) -> None:
+    path = tmp_path / "node.sqlite"
+    row = CarriedRow("p", RepositoryId("a" * 52), "/p", "mirror", "x" * 300)
+    with contextlib.closing(Database(path)) as database:
+        for number in range(200):
+            database.carry(replace(row, name=f"p{number}", path=f"/p{number}"))
+    with contextlib.closing(Database(path)) as database:
+        with path.open("r+b") as file:
+            file.seek(3 * 4096)
+            file.write(b"\xff" * (path.stat().st_size - 3 * 4096))
+        with pytest.raises(LocalError, match="malformed"):
+            database.carried()
+        with pytest.raises(LocalError, match="malformed"):
+            database.carry(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from gittorrent.wire.urls import Endpoint
 
 _RANGES_AT_ONCE = 4
+
+_RANGE = re.compile(r"bytes +([0-9]{1,19})-", re.IGNORECASE | re.ASCII)
+"""How a Content-Range begins (RFC 9110, 14.4)."""
 
 PROXY_HINT = "check http.proxy, remote.<name>.proxy, https_proxy and no_proxy"
 """Where a proxy may have been named."""
@@ -226,6 +230,8 @@ class HttpMirror:
                 raise NotThereError(f"{self._client.url_of(name)} answers {answer.status}")
             if answer.status == 200 and first > 0:
                 raise NotThereError(f"{self._client.url_of(name)} does not serve ranges")
+            if answer.status == 206 and not _begins_at(answer, begun):
+                raise NotThereError(f"{self._client.url_of(name)} serves another range")
             if answer.status == 200 and data:
                 await answer.content.readexactly(len(data))  # all of it comes anyway
             for part in range(first, last + 1):
@@ -252,6 +258,18 @@ class HttpMirror:
         finally:
             self._flowing = None
         self._under_way.pop(part, None)
+
+
+def _begins_at(answer: aiohttp.ClientResponse, begun: int) -> bool:
+    """Tell whether what a server sends of a resource is one range that begins where it should.
+
+    Some do not say (RFC 9110, 15.3.7, has them say it); what comes is compared with digests anyway.
+    """
+    said = answer.headers.get("Content-Range")
+    if said is None:
+        return not answer.content_type.startswith("multipart/")
+    found = _RANGE.match(said)
+    return found is not None and int(found[1]) == begun
 
 
 async def open_http_mirror(

@@ -32,6 +32,8 @@ def test_units_run_commands_and_are_wanted(unit: Path) -> None:
     assert "SuccessExitStatus" not in text  # SIGTERM ends these commands with 0
     assert "\nType=notify\n" in text  # as 'serve' says when it is ready, and that it goes on
     assert "\nWatchdogSec=" in text
+    for rights in ("AmbientCapabilities", "CapabilityBoundingSet"):  # node.toml may say 443
+        assert f"\n{rights}=CAP_NET_BIND_SERVICE\n" in text
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)

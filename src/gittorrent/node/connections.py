@@ -38,7 +38,8 @@ _log = EventLog(__name__)
 _HINTS = {
     errno.EADDRNOTAVAIL: "that is no address of this machine: choose one of its own, or 0.0.0.0"
     " or [::] for all",
-    errno.EACCES: "ports below 1024 need a right (CAP_NET_BIND_SERVICE): choose another port",
+    errno.EACCES: "ports below 1024 need a right (CAP_NET_BIND_SERVICE, which the unit for systemd"
+    " gives): choose another port, or give it",
 }
 """What to do where it is not another port that helps."""
 

@@ -29,13 +29,13 @@ def test_everything_is_in_a_directory_of_an_odd_name(place: Path, tmp_path: Path
             other.git("clone", url, f"clone{number}").ok()
         odd = Person(place / place.name, variables={"GITTORRENT_HOME": str(place / "mine")})
         odd.root.mkdir()
-        done = odd.git("clone", node.url("project"), "clone").ok()
+        done = odd.git("clone", node.url("project"), place.name).ok()
         assert "unexpectedly" not in done.err
         new = gitcmd.text(origin, "commit-tree", "-p", "HEAD", "-m", "new", "HEAD^{tree}")
         gitcmd.git(origin, "update-ref", "HEAD", new)
         owner.gittorrent("publish", origin, "--wait").ok()
-        odd.git("-C", "clone", "fetch").ok()
-        assert gitcmd.text(odd.root / "clone", "rev-parse", "origin/HEAD") == new
+        odd.git("-C", place.name, "fetch").ok()
+        assert gitcmd.text(odd.root / place.name, "rev-parse", "origin/HEAD") == new
         odd.gittorrent("mirror", "--once", node.url("project")).ok()
         (row,) = json.loads(odd.gittorrent("status", "--json").ok().out)["repositories"]
         assert row["problem"] == ""

@@ -59,6 +59,22 @@ def test_publish_and_log_say_what_became_of_refs(owner: Person, origin: Path) ->
     assert (change["ref"], change["change"], change["old"]) == ("refs/heads/main", "moved", new)
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_files_of_git_lfs_are_warned_of_once(owner: Person, is_named: bool) -> None:
+    """Nobody carries them, and git-lfs would look for them at the remote's URL."""
+    work = owner.root / "work"
+    owner.git("init", "-q", work).ok()
+    (work / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
+    if is_named:
+        (work / ".lfsconfig").write_text("[lfs]\n\turl = https://lfs.example.org/x\n")
+    for number in range(2):
+        (work / "file").write_text(f"{number}\n")
+        owner.git("-C", work, "add", ".").ok()
+        owner.git("-C", work, "commit", "-q", "-m", "files").ok()
+        done = owner.gittorrent("publish", work, "--new-key").ok()
+        assert ("Git LFS" in done.err) is (number == 0 and not is_named)
+
+
 def test_refs_that_changed_elsewhere_too_are_named(owner: Person, origin: Path) -> None:
     owner.gittorrent("publish", origin, "--new-key", "--wait").ok()
     signer = resolve_signer(str(owner.node / "keys" / "publish"), {})

@@ -37,6 +37,7 @@ from gittorrent.git.runner import Git
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, Carried, require_name
 from gittorrent.repository.copied_refs import copy_refs, name_few
+from gittorrent.repository.large_files import lacks_large_files
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publish import Publisher, require_own
@@ -199,6 +200,13 @@ def publish(
         print_json(published_json(carried, done, served, is_private=is_hidden))
     elif not quiet:
         show_published(done, served, is_private=is_hidden)
+    if done.is_new and lacks_large_files(carried.git, "HEAD"):
+        say(
+            "warning: files of Git LFS are kept elsewhere and published by nobody, and clones ask"
+            " this repository's URL for them in vain\n"
+            "hint: name their server in what you publish: 'git config -f .lfsconfig lfs.url URL',"
+            " committed with the files"
+        )
     if done.reels and housekeeping.is_due(carried, first=done.is_new):
         if wait:
             housekeeping.tidy_up(carried)

@@ -170,6 +170,8 @@ def _remedy(parted: Sequence[Parted], git_dir: Path) -> str:
     if first.elsewhere is None:
         return f"'git --git-dir={git_dir} update-ref -d {ref}' accepts that it is gone"
     kept = printable(_text(kept_name(first.ref)))
+    if first.trouble is Trouble.DIRECTORY:
+        return f"rename or delete what is in its way in {git_dir} ('git branch -m'), and publish"
     if first.here is None:
         return f"'git --git-dir={git_dir} update-ref {ref} {kept}' accepts what it is elsewhere"
     return f"merge {kept} of {git_dir} into it, push that, and publish again"

@@ -255,6 +255,12 @@ def remember(
             unknown.add(each.ref)
         elif each.was != final.value(each.ref):
             refs[each.ref] = each.was
+    now = RememberedPast(carried, log)  # by what was signed since ``past`` was asked, too
+    settled = frozenset(
+        each.ref
+        for each in parted
+        if each.was and (past.is_settled(each.ref, each.was) or now.is_settled(each.ref, each.was))
+    )
     last = LastPublished(
         log.head,
         (past.head if is_head_parted else None) or view.listing.head,
@@ -263,7 +269,7 @@ def remember(
         frozenset(unknown),
         frozenset({*(each.ref for each in parted), *again}),
         frozenset(conflicts),
-        frozenset(each.ref for each in parted if each.was and past.is_settled(each.ref, each.was)),
+        settled,
         listing,
         secrets.token_hex(8),
     )

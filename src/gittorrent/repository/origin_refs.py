@@ -172,10 +172,13 @@ def take_over(carried: Carried, log: VerifiedLog, patterns: tuple[str, ...]) -> 
     return state
 
 
-def follow_in_origin(carried: Carried, log: VerifiedLog) -> None:
+def follow_in_origin(carried: Carried, log: VerifiedLog) -> OriginState:
     """Let an origin's refs follow a log that others' pushes came into, and publish nothing.
 
     The lock is held, and the log counts already.
+
+    Returns:
+        What was found out, and taken over.
 
     Raises:
         GitError: git failed, or refs changed again and again; publishing looks anew.
@@ -184,6 +187,7 @@ def follow_in_origin(carried: Carried, log: VerifiedLog) -> None:
     pending = [line.ref for line in state.comparison.publish]
     gone = [each.name for each in state.dismissed]
     note_compared(carried, log, state, state.comparison.parted, pending, gone)
+    return state
 
 
 def note_compared(

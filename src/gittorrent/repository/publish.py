@@ -26,12 +26,13 @@ from gittorrent.permissions import explain_local_error
 from gittorrent.push.chain import CheckpointError
 from gittorrent.push.head_branch import first_head
 from gittorrent.push.history import awaited
+from gittorrent.push.origin_refs import Trouble
 from gittorrent.push.signed import has_a_say
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import ORIGIN, PUBLISHED, RepositoryInfo
 from gittorrent.repository.damaged import naming_lacking
 from gittorrent.repository.leaving_reels import drop_superseded
-from gittorrent.repository.origin_refs import note_compared, take_over
+from gittorrent.repository.origin_refs import follow_in_origin, note_compared, take_over
 from gittorrent.repository.own_pushes import push_changes
 from gittorrent.repository.publishable import describe_left_out, list_selected, publishable
 from gittorrent.repository.publishing_keys import require_publishing_key
@@ -208,8 +209,14 @@ class Publisher:
             if pushed.head is not None and own_head is not None and state.value(own_head) is None:
                 set_head(carried.git, pushed.head)
             note_compared(carried, log, state, pushed.parted)
+            moved, parted = list(state.taken), pushed.parted
+            if entries.is_keeper and any(e.trouble is Trouble.NOT_FINAL for e in parted):
+                # By the checkpoint it is final now, so that refs can follow further.
+                moved += follow_in_origin(carried, log).taken
+                followed = {ref for ref, _, _ in moved}
+                parted = tuple(each for each in parted if each.ref not in followed)
             changes = self._classified(pushed.changes, evidence)
-            taken = tuple(classify_changes(carried.git, state.taken))
+            taken = tuple(classify_changes(carried.git, moved))
         if entries.is_keeper and self._makes_reels:
             self._splice(log)
         called, head, waiting = log.policy.policy.name, log.head, awaited(log)
@@ -221,7 +228,7 @@ class Publisher:
             number=log.number,
             changes=changes,
             taken=taken,
-            parted=pushed.parted,
+            parted=parted,
             reels=reels,
             is_new=is_new,
             left_out=state.left_out,

@@ -151,3 +151,28 @@ def test_what_belongs_to_another_comparison_is_passed_over(client: Client) -> No
     assert known() == new
     compared.unlink()
     assert read_last_published(this.layout, repository, this.object_format) is None
+
+
+@pytest.mark.parametrize("end", ["amended", "deleted", "directory"])
+def test_a_branch_that_was_amended_follows_once_it_is_final(client: Client, end: str) -> None:
+    """No checkpoint ever had what the ref was here; but one took the push that set it to that."""
+    let_push(client.git_dir, ALICE, pattern="refs/*", grant=Grant.FORCE)
+    one, two, three = (client.commit(message) for message in ("one", "two", "three"))
+    inner = RefName(TOPIC + b"/inner")
+    for old, new in ((None, one), (one, two), (two, three)):
+        push(client, Line(old, new, TOPIC))
+    expected = {TOPIC: three}
+    if end != "amended":
+        push(client, Line(three, None, TOPIC))
+        expected = {}
+    if end == "directory":
+        push(client, Line(None, one, inner))
+        expected = {inner: one}
+    assert own(client, TOPIC) == one, "nobody has confirmed yet that it is another"
+    done = publish(client.git_dir)
+    assert done.parted == ()
+    found = {ref: own(client, ref) for ref in (TOPIC, inner) if own(client, ref)}
+    assert found == expected
+    assert {change.name for change in done.taken} == {TOPIC, *expected}
+    done = publish(client.git_dir)
+    assert (done.taken, done.changes, done.parted) == ((), (), ())

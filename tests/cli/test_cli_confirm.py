@@ -78,7 +78,7 @@ def test_what_was_refused_can_be_confirmed_later(operator: Person) -> None:
 
 
 def test_what_is_not_held_is_a_mistake_and_nothing_else_is_decided(operator: Person) -> None:
-    operator.gittorrent("confirm", "1", "other").failed(2, "nothing is held back of other")
+    operator.gittorrent("confirm", "1", "other").failed(2, "other is no number of what")
     operator.gittorrent("confirm", "--refuse").failed(2, "--refuse needs to know what to keep")
     assert decisions(operator) == [Decision.WAITING, Decision.WAITING]
 

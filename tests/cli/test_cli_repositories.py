@@ -66,12 +66,28 @@ def published(owner: Person, tmp_path: Path) -> str:
     ids=" ".join,
 )
 def test_every_command_takes_all_three(owner: Person, published: str, command: list[str]) -> None:
-    said = {
-        owner.gittorrent(*command, place).ok().out
-        for place in ("project", published, owner.root.parent / "project.git")
-    }
+    folder = owner.root.parent
+    places: list[str | Path] = ["project", published, folder / "project.git", folder / "project"]
+    said = {owner.gittorrent(*command, place).ok().out for place in places}
     assert len(said) == 1
     owner.gittorrent(*command, "projekt").failed(2, "projekt")
+
+
+def test_a_mirror_is_followed_again_by_its_name_or_id(
+    owner: Person, published: str, tmp_path: Path
+) -> None:
+    operator = somebody(tmp_path / "operator")
+    with serve(owner) as node:
+        operator.gittorrent("mirror", "--once", node.url()).ok()
+        for place in ("project", published):
+            done = operator.gittorrent("mirror", "--once", place).ok()
+            assert "project is up to date" in done.out
+            assert "from now on" not in done.err
+        owner.gittorrent("mirror", "--once", "project").failed(2, "it follows no mirror")
+    operator.gittorrent("mirror", "--once", "projekt").failed(2, "is no gittorrent URL")
+    done = operator.gittorrent("seed", node.url())
+    done.failed(2, "is a URL", "'gittorrent seed . URL'")
+    operator.gittorrent("seed", "project").failed(2, "'gittorrent serve' gives its reels")
 
 
 def test_a_clone_stands_for_the_copy_it_is_published_through(owner: Person, tmp_path: Path) -> None:
@@ -102,7 +118,7 @@ def test_what_else_takes_a_clone_that_is_published(owner: Person, tmp_path: Path
         held = HeldRow(HeldKind.REPOSITORIES, repository, "list", {"b" * 52: "one"}, 3, 7)
         HeldTable(database).hold(held)
     assert "1: list" in owner.gittorrent("confirm", "--refuse", ".", cwd=clone).ok().out
-    owner.gittorrent("confirm", tmp_path, cwd=clone).failed(2, "nothing is held back of")
+    owner.gittorrent("confirm", tmp_path, cwd=clone).failed(2, "nor a repository that is carried")
 
 
 def test_a_directory_comes_before_a_name_where_it_can_be_meant(

@@ -159,7 +159,7 @@ def test_a_mirror_on_this_machine_and_who_follows_it(
             assert "published from" in following.err
         finally:
             following.stop()
-        helper.gittorrent("mirror", daemon.url(), "--once").failed(7, "is published from")
+        helper.gittorrent("mirror", daemon.url(), "--once").failed(2, "is published from")
     lose(owner)
     done = other.gittorrent("adopt", copied, "--key", key).ok()
     assert "no mirror could be asked" in done.err

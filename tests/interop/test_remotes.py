@@ -44,6 +44,18 @@ def test_of_several_urls_the_one_that_was_used_is_pinned(
     user.gittorrent("seed", clone, "--for", "0").ok()
 
 
+def test_a_url_is_pinned_by_a_fetch_that_finds_nothing_new(
+    project: Carried, project_node: Served, user: Person
+) -> None:
+    user.git("clone", url_of(project_node), "c").ok()
+    short = url_of(project_node).removesuffix(".git")
+    user.git("-C", "c", "remote", "set-url", "origin", short).ok()
+    pinned = short.replace("://", f"://{project.info.repository_id}@")
+    assert f"origin is now {pinned}\n" in user.git("-C", "c", "fetch").ok().err
+    assert user.git("-C", "c", "config", "remote.origin.url").ok().out == f"{pinned}\n"
+    assert user.git("-C", "c", "fetch").ok().err == ""
+
+
 def test_a_seed_finds_the_mirror_among_several_urls(project_node: Served, user: Person) -> None:
     url = url_of(project_node)
     user.git("clone", "--mirror", url, "c.git").ok()

@@ -84,11 +84,15 @@ def _meant(what: Sequence[str], rows: list[HeldRow]) -> list[HeldRow]:
             row for row in rows if row.title in (word, name) or row.subject in (word, word.lower())
         ]
         meant = by_number or by_name
-        if not meant and (carried := carried_row(word)) is not None:
+        carried = None if meant else carried_row(word)
+        if carried is not None:
             meant = [row for row in rows if row.subject == carried.repository_id]
         if not meant:
             raise UsageError(
-                f"nothing is held back of {word}", hint="'gittorrent confirm' lists what is"
+                f"nothing is held back of {word}"
+                if carried is not None
+                else f"{word} is no number of what is held back, nor a repository that is carried",
+                hint="'gittorrent confirm' lists what is held back",
             )
         found.update((row.number, row) for row in meant)
     return list(found.values())

@@ -26,6 +26,7 @@ from gittorrent.cli.mirror_collection import (
     require_no_limits,
 )
 from gittorrent.cli.output import json_option, print_json, quiet_option, verbose_option
+from gittorrent.cli.repositories import carried_row
 from gittorrent.cli.service_log import (
     LogReporter,
     Printed,
@@ -34,14 +35,16 @@ from gittorrent.cli.service_log import (
     make_reporter,
     what_is_printed,
 )
-from gittorrent.errors import GitTorrentError, UnreachableError
+from gittorrent.errors import GitTorrentError, UnreachableError, UsageError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import read_config
+from gittorrent.ids import RepositoryId, is_repository_id
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.repository.carried import require_name
+from gittorrent.repository.carried import MIRROR, require_name
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.transfer.interrupted import what_is_kept
+from gittorrent.transfer.location import Location, LocationError, parse_location
 from gittorrent.transfer.lookups import lookups_of
 from gittorrent.transfer.mirroring import Mirroring, PublishedHereError, RemovedError, tidy_after
 from gittorrent.transfer.peer_manager import Sharing
@@ -129,7 +132,7 @@ def mirror(
     sharing = Sharing(up_limit=up_limit, down_limit=down_limit, peer_up_limit=peer_up_limit)
     with failures_in_log(reporter), contextlib.closing(reporter):
         home = open_home()
-        location = typed_location(url)
+        location = _location(url)
         settings = read_settings(read_config(home.root))
         lookups = lookups_of(settings.discovery, home, reporter)
         with contextlib.closing(Database(home.database)) as database:
@@ -206,6 +209,28 @@ async def _shown(
     """Mirror, and let ``gittorrent status`` see it, between the looks as well."""
     async with shown(home.run, "mirror", lambda: mirroring.describe(schedule.next_check)):
         await work
+
+
+def _location(text: str) -> Location:
+    """Return where a URL leads, or where a mirror that is here is followed, by its name or id.
+
+    Raises:
+        LocationError: it is neither.
+    """
+    try:
+        return typed_location(text)
+    except LocationError:
+        row = carried_row(text)
+        if row is not None and row.role == MIRROR:
+            return parse_location(row.source)
+        if row is not None:
+            raise UsageError(
+                f"{row.path} is where {row.name} is published from; it follows no mirror",
+                hint=f"push to it, and run 'gittorrent publish {row.path}'",
+            ) from None
+        if is_repository_id(text.lower()):
+            return Location(None, RepositoryId(text.lower()))
+        raise
 
 
 async def _mirror(

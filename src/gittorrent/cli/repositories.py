@@ -94,6 +94,7 @@ def _find(text: str, rows: list[CarriedRow]) -> CarriedRow | None:
         row = resolve_carried(text, rows)
         if row is not None:
             return row
+    path = _as_git_takes_it(path)
     places = {path.absolute(), path.resolve()}
     with contextlib.suppress(NotARepositoryError):
         git_dir = find_repository(path).git_dir
@@ -123,18 +124,26 @@ def advice_on_damage(role: str, name: str, source: str) -> str:
     return "'gittorrent adopt URL_OF_A_MIRROR' goes on with what a mirror has, if you have its key"
 
 
+_NO_URL = (
+    "'gittorrent status' shows those that are carried here; to get one there are"
+    " 'gittorrent mirror URL' and 'git clone URL'"
+)
+
+
 class RepositoryArgument(_PathParameter):
     """A repository named on the command line; becomes the path of a directory.
 
     Args:
         is_carried: whether the command is only for carried repositories, so that a directory which
             is not carried gives way to a carried repository of that name.
+        url_hint: what to do where a URL is named instead.
     """
 
     name = "repository"
 
-    def __init__(self, *, is_carried: bool = False) -> None:
+    def __init__(self, *, is_carried: bool = False, url_hint: str = _NO_URL) -> None:
         self._is_carried = is_carried
+        self._url_hint = url_hint
 
     def convert(
         self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
@@ -152,14 +161,14 @@ class RepositoryArgument(_PathParameter):
         if "://" in text and not path.exists():
             raise UsageError(
                 f"{shown_url(text)} is a URL, and this is about repositories on this machine",
-                hint="'gittorrent status' shows those that are carried here; to get one there are"
-                " 'gittorrent mirror URL' and 'git clone URL'",
+                hint=self._url_hint,
             )
         if _is_path(text) or (path.is_dir() and not (self._is_carried and not _carries(path))):
-            return self._at(path)
+            return self._at(_as_git_takes_it(path))
         row = carried_row(text)
         if row is not None:
             return present_path(row)
+        path = _as_git_takes_it(path)
         if path.exists():
             return path
         raise UsageError(
@@ -216,6 +225,12 @@ def _published_through(path: Path) -> Path | None:
         row = carried_row(str(path))
         return None if row is None else present_path(row)
     return None
+
+
+def _as_git_takes_it(path: Path) -> Path:
+    """Return the bare repository that a path without its ``.git`` stands for, or the path."""
+    bare = path.parent / f"{path.name}.git"
+    return bare if path.name and not path.exists() and bare.is_dir() else path
 
 
 def _is_path(text: str) -> bool:

@@ -20,7 +20,7 @@ from gittorrent.cli.output import (
     quiet_option,
     verbose_option,
 )
-from gittorrent.cli.repositories import REPOSITORY
+from gittorrent.cli.repositories import RepositoryArgument
 from gittorrent.cli.service_log import (
     LogReporter,
     Printed,
@@ -35,7 +35,7 @@ from gittorrent.git.remotes import remote_urls, url_of
 from gittorrent.git.repository import find_repository, read_config, require_complete
 from gittorrent.git.runner import Git
 from gittorrent.interruptions import PROCESS, run
-from gittorrent.repository.carried import Carried
+from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
 from gittorrent.store.home import open_home
 from gittorrent.store.processes import SeedProcess
@@ -60,9 +60,11 @@ if TYPE_CHECKING:
 
 _log = EventLog(__name__)
 
+_CLONE = RepositoryArgument(url_hint="the clone comes first, as in 'gittorrent seed . URL'")
+
 
 @click.command()
-@click.argument("clone", type=REPOSITORY)
+@click.argument("clone", type=_CLONE)
 @click.argument("url", required=False)
 @click.option(
     "--for",
@@ -329,6 +331,11 @@ def _location(git_dir: Path, named: str | None) -> Location:
         raise UsageError(
             f"{git_dir} is published from here, through {copy}",
             hint="'gittorrent serve' gives its reels; to seed the clone too, name a mirror's URL",
+        )
+    if Carried(git_dir, object_format_of(git_dir)).is_published_or_mirrored:
+        raise UsageError(
+            f"{git_dir} is carried here already",
+            hint="'gittorrent serve' gives its reels",
         )
     raise UsageError(
         f"none of the remotes of {git_dir} leads to a GitTorrent mirror: {shown}",

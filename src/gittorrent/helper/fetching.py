@@ -14,7 +14,7 @@ from gittorrent.durable import locked, locked_patiently, write_atomically
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
 from gittorrent.git.repository import configured, list_config
-from gittorrent.git.runner import Git
+from gittorrent.git.runner import Git, GitError
 from gittorrent.helper.peeling import peeled_tags
 from gittorrent.helper.proved_tips import ProvedTips
 from gittorrent.ids import RefName
@@ -231,7 +231,9 @@ class Fetcher:
             with locked(self._layout.lock, wait=False):
                 if await stoppable(self._lacks_entries, self._log, self._store):
                     await unbroken(self._commit)
-        except OSError as error:
+                else:
+                    await unbroken(self._pin_remote)
+        except (OSError, GitError) as error:
             self._reporter.detail(f"the log of {self._log.repository} is not kept: {error}")
 
     def _lacks_entries(self, log: VerifiedLog, store: LogStore) -> bool:
@@ -296,6 +298,10 @@ class Fetcher:
         assert self._log is not None
         assert self._store is not None
         self._store.commit(self._log)
+        self._pin_remote()
+
+    def _pin_remote(self) -> None:
+        assert self._log is not None
         pinned = self._location.pinned_url(self._log.repository)
         if self._location.expected is None and self._pin(pinned):
             self._reporter.note(f"{self._remote} is now {pinned}")

@@ -153,7 +153,12 @@ class Adopting:
 
     def _mirroring(self, location: Location) -> Mirroring:
         return Mirroring(
-            location, self._home, self._database, self._reporter, max_bytes=self._max_bytes
+            location,
+            self._home,
+            self._database,
+            self._reporter,
+            max_bytes=self._max_bytes,
+            keeps_source=True,
         )
 
     def _alone(self, repository: RepositoryId) -> AbstractAsyncContextManager[None]:

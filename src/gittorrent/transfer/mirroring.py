@@ -19,7 +19,6 @@ from gittorrent.disk_space import UNBOUNDED
 from gittorrent.durable import locked_patiently, sync_directory
 from gittorrent.errors import (
     GitTorrentError,
-    LocalError,
     UsageError,
 )
 from gittorrent.git.repository import create_bare
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.location import Location
 
 
-class PublishedHereError(LocalError):
+class PublishedHereError(UsageError):
     """The repository is published from this machine, so its refs do not follow others."""
 
 
@@ -128,6 +127,8 @@ class Mirroring:
         judge: is shown the log before anything else is downloaded, and may raise.
         by_id: whether the id alone says what is followed: then no mirror that it came from is
             recorded as one that somebody named.
+        keeps_source: whether the recorded source stays, as where a mirror is about to become an
+            origin.
     """
 
     def __init__(
@@ -144,9 +145,11 @@ class Mirroring:
         judge: Callable[[VerifiedLog], None] = lambda _log: None,
         *,
         by_id: bool = False,
+        keeps_source: bool = False,
     ) -> None:
         self._judge = judge
         self._by_id = by_id
+        self._keeps_source = keeps_source
         self._location = location
         self._home = home
         self._database = database
@@ -362,7 +365,7 @@ class Mirroring:
         info = carried.info
         chosen = self._name_for(carried, log) if name is None else name
         wanted = info.renamed(chosen, *self._policy_names(log, chosen))
-        if self._is_first and self._is_named(acquisition.url):
+        if self._is_first and not self._keeps_source and self._is_named(acquisition.url):
             wanted = replace(wanted, source=acquisition.source_url())
         if info.source != wanted.source:
             self._reporter.note(f"{chosen} follows {wanted.source} from now on, not {info.source}")

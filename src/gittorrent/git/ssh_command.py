@@ -20,6 +20,9 @@ from gittorrent.git.http_settings import SECONDS
 from gittorrent.git.runner import executable
 
 _PORT_OPTIONS = {"ssh": "-p", "plink": "-P", "putty": "-P", "tortoiseplink": "-P"}
+_QUIET = {"ssh": "-oBatchMode=yes", "plink": "-batch", "putty": "-batch", "tortoiseplink": "-batch"}
+"""How each is told to ask nobody."""
+
 _USER = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*\Z")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\Z|[0-9a-fA-F:.]+\Z")
 
@@ -39,8 +42,8 @@ def ssh_words(
         port: None for what ssh chooses.
         service: such as ``git-mirror-sync``.
         path: of the repository, any bytes but NUL.
-        asks: whether it may ask its user something, such as for a passphrase; if not, OpenSSH's is
-            told so.
+        asks: whether it may ask its user something, such as for a passphrase; if not, those that
+            are known are told so.
 
     Raises:
         SshCommandError: user or host is none.
@@ -55,8 +58,8 @@ def ssh_words(
     program = os.environ.get("GIT_SSH") or "ssh"
     words = ["sh", "-c", f'{shell} "$@"', shell] if shell else [program]
     variant = _variant(shell, program)
-    if not asks and variant == "ssh":
-        words.append("-oBatchMode=yes")
+    if variant == "tortoiseplink" or (not asks and variant in _QUIET):
+        words.append(_QUIET[variant])  # that one asks in windows, and git never lets it
     if port is not None:
         words += [_port_option(variant), str(port)]
     quoted = path.replace(b"'", b"'\\''").replace(b"!", b"'\\!'").decode("utf-8", "surrogateescape")

@@ -59,3 +59,21 @@ def test_the_other_shell_sees_one_word(path: bytes) -> None:
 def test_what_is_no_user_or_host(user: str, host: str) -> None:
     with pytest.raises(SshCommandError):
         ssh_words(user, host, None, "git-mirror-sync", b"/p")
+
+
+@pytest.mark.parametrize(
+    ("program", "asked", "unasked"),
+    [
+        ("ssh", [], ["-oBatchMode=yes"]),
+        ("plink", [], ["-batch"]),
+        ("TortoisePlink.exe", ["-batch"], ["-batch"]),
+        ("wrapper", [], []),
+    ],
+)
+def test_who_is_not_to_be_asked_is_not(
+    monkeypatch: pytest.MonkeyPatch, program: str, asked: list[str], unasked: list[str]
+) -> None:
+    monkeypatch.setenv("GIT_SSH", f"/opt/bin/{program}")
+    for asks, expected in ((True, asked), (False, unasked)):
+        words = ssh_words("git", "host", None, "git-mirror-list", b"/p", asks=asks)
+        assert words[1:-2] == expected

@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -15,19 +16,25 @@ import pytest
 from msgspec.structs import replace
 
 from gittorrent.ids import RepositoryId
+from gittorrent.node import live
+from gittorrent.node import node as node_module
 from gittorrent.node.discovering import may_be_announced
 from gittorrent.node.options import Options
 from gittorrent.repository.carried import Carried
 from gittorrent.repository.copying import copy_repository, place_copy
 from gittorrent.repository.readers_file import readers_here
 from gittorrent.signing.keys import Signer
-from gittorrent.store.database import Database
+from gittorrent.store.database import Database, RememberedMirror
 from gittorrent.store.home import Home
 from gittorrent.store.privacy import is_private
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.sshkey import parse_key_line
 from gittorrent.wire import pktline
+from gittorrent.wire.limits import MAX_SENT_BYTES
+from gittorrent.wire.live import SendPushes
+from gittorrent.wire.messages import HaveCheckpoint
 from support import gitcmd, nodes, publishing
+from support.attackers import Wire
 from support.nodes import LOOPBACK, Served, call, request
 from support.programs import BIN, GITS, PATIENCE, Done, Person, serve, somebody, wait_until
 from support.sshd import Account, account
@@ -188,6 +195,72 @@ def test_a_conversation_ends_with_the_right_to_it(tmp_path: Path, owner_key: Sig
             while more := sock.recv(65536):
                 heard += more
         assert b"no such repository here" in heard
+
+
+def everything(wire: Wire) -> bytes:
+    """Return all that the other end says until it hangs up."""
+    heard = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := wire.sock.recv(65536):
+            heard += more
+    return heard
+
+
+@pytest.mark.parametrize("clock", ["live", "callers"])
+def test_whoever_talks_in_the_clear_is_told_that_it_is_private_and_nothing_after(
+    tmp_path: Path, owner_key: Signer, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    """Whichever part of a node notices first: the policy goes along with the news of it."""
+    carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), owner_key, "project")
+    home = nodes.make_home(tmp_path / "node")
+    if clock == "live":
+        monkeypatch.setattr(node_module, "KEEP_OUT_SECONDS", PATIENCE)
+    else:
+        monkeypatch.setattr(live, "LOOK_SECONDS", PATIENCE)
+    with nodes.serving(carried, home=home, options=OPEN) as node:
+        log = carried.log()
+        assert log.head is not None
+        with Wire.call(node.git_address, "project.git") as wire:
+            wire.say(HaveCheckpoint(log.head, log.number))
+            wire.say(SendPushes(MAX_SENT_BYTES))
+            heard = b""
+            while b"have checkpoint" not in heard or b"send pushes" not in heard:
+                more = wire.sock.recv(65536)
+                assert more
+                heard += more
+            nodes.change_policy(carried, owner_key, private=True)
+            nodes.push_to_main(carried, owner_key, b"secret")
+            heard = everything(wire)
+        after = carried.log()
+        policy = after.ledger.policy.id
+        assert b"have push %s size" % policy.encode() in heard
+        assert b"private" in heard
+        told = [entry for entry in after.ids if entry.encode() in heard and entry not in log.ids]
+        assert not set(told) - {policy}
+        assert not any(push.id.encode() in heard for push in after.unfinal)
+
+
+def test_a_mirror_that_is_called_in_the_clear_hears_that_it_is_private_and_nothing_after(
+    tmp_path: Path, owner_key: Signer
+) -> None:
+    carried = nodes.publish(nodes.make_repository(tmp_path / "r.git"), owner_key, "project")
+    repository = carried.info.repository_id
+    mirror = nodes.copy_as_mirror(carried, tmp_path / "m.git", "git://127.0.0.1:1/project.git")
+    home, there = nodes.make_home(tmp_path / "node"), nodes.make_home(tmp_path / "there")
+    with nodes.serving(mirror, home=there, options=OPEN) as other:
+        url = f"gittorrent://{other.git.removeprefix('git://')}/project.git"
+        with contextlib.closing(Database(home.database)) as database:
+            named = [RememberedMirror(url, None, "named")]
+            database.remember_mirrors(repository, named, int(time.time()))
+        with nodes.serving(carried, home=home, options=OPEN):
+            first = nodes.push_to_main(carried, owner_key, b"first")
+            wait_until(lambda: nodes.shows_on_main(mirror, first), "they talk")
+            nodes.change_policy(carried, owner_key, private=True)
+            secret = nodes.push_to_main(carried, owner_key, b"secret")
+            wait_until(lambda: readers_here(mirror.layout, repository) is not None, "it is told")
+    assert not nodes.shows_on_main(mirror, secret)
+    listed = gitcmd.text(mirror.layout.git_dir, "cat-file", "--batch-all-objects", "--batch-check")
+    assert secret not in listed
 
 
 SLOW = 8192

@@ -8,6 +8,7 @@ Source: docs/protocol/trust.md, Private repositories.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from msgspec import Struct
 from gittorrent.node.access import OPERATOR, Access
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.node.tokens import Tokens
@@ -40,11 +41,18 @@ class Audience:
     Args:
         catalogue: what is served.
         tokens: that are good.
+        part: waited for before anything ends of what turned private.
     """
 
-    def __init__(self, catalogue: Catalogue, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        tokens: Tokens,
+        part: Callable[[Served], Awaitable[None]] | None = None,
+    ) -> None:
         self._catalogue = catalogue
         self._tokens = tokens
+        self._part = part
         self._all: dict[object, _Given] = {}
 
     def __len__(self) -> int:
@@ -78,9 +86,12 @@ class Audience:
         }
         if revoked:
             revoked.difference_update(await self._tokens.good())
-        for each in list(self._all.values()):
-            if not self._may_have(each, revoked):
-                each.end()
+        given = [each for each in self._all.values() if not self._may_have(each, revoked)]
+        if self._part is not None:
+            public = {id(each.served): each.served for each in given if not each.served.is_private}
+            await asyncio.gather(*map(self._part, public.values()))
+        for each in given:
+            each.end()
 
     def _may_have(self, given: _Given, revoked: set[TokenRow]) -> bool:
         served, access = given.served, given.access

@@ -81,7 +81,8 @@ class Conversations:
         self._node_id = node_id
         self._slots = slots
         tokens = services.tokens or Tokens(None, services.catalogue.threads)
-        self.audience = Audience(services.catalogue, tokens)
+        part = None if services.live is None else services.live.part
+        self.audience = Audience(services.catalogue, tokens, part)
         self._conversations: set[Conversation] = set()
         self._goodbye = ""
         self.sharing = ConversationShares()

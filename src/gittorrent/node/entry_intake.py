@@ -17,6 +17,7 @@ from gittorrent.event_log import EventLog
 from gittorrent.node.bringing import NotBroughtError, wanted_by
 from gittorrent.node.lacking import Lacking
 from gittorrent.node.log_summary import LogSummary, summary_of
+from gittorrent.reel.pack import empty_pack
 from gittorrent.repository.arrived_objects import Arrived
 from gittorrent.repository.taking_in import TakingIn
 
@@ -197,7 +198,21 @@ class EntryIntake:
 
     def _look(self) -> LogSummary:
         with self._kept.reading() as log:
-            return summary_of(log, self._taking.without_objects(log))
+            found = summary_of(log, self._taking.without_objects(log))
+        if found.private_by is not None and not self._served.is_private:
+            self._make_ready(found.private_by)
+        return found
+
+    def _make_ready(self, policy: PushId) -> None:
+        """Have a policy at hand as what is sent along with the news of it.
+
+        It turns the repository private, and whoever talks in the clear hears nothing after it.
+        """
+        carried = self._served.carried
+        data = carried.log_store.push_file(policy)
+        if data is not None:
+            nothing = empty_pack(carried.object_format)
+            self._served.content.push_packs.add(policy, nothing, data)
 
     async def _complete(self, missing: Sequence[Arrived], done: TakenIn) -> None:
         """Have the objects brought that did not come with pushes, and take these in then."""

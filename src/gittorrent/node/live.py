@@ -77,6 +77,9 @@ MAX_CURRENT = 1024
 """Repositories that a node says it is up to date with: four times those that it talks about at
 least. Their ids are written down each second; of what is left out mirrors are asked once more."""
 
+PART_SECONDS = 2.0
+"""Time for a look at the log of what turned private, until conversations end in any case."""
+
 CATCH_UP_SECONDS = 5.0
 """Time for which somebody who wants to push waits until this node has caught up; a mirror that
 claims what it does not have costs no more."""
@@ -200,6 +203,17 @@ class Live:
         repository = self.of(served)
         if repository is not None:
             await repository.catch_up(CATCH_UP_SECONDS)
+
+    async def part(self, served: Served) -> None:
+        """See to it that whoever talks of what may be private by now is told so, and no more.
+
+        Whatever notices first that it is private is to wait for this before it ends conversations.
+        """
+        repository = self.of(served)
+        if repository is not None and not repository.served.is_private:
+            with contextlib.suppress(GitTorrentError, TimeoutError):
+                async with asyncio.timeout(PART_SECONDS):
+                    await repository.look_again()
 
     def is_talking(self, served: Served) -> bool:
         """Tell whether there is a conversation about a repository."""
@@ -340,6 +354,8 @@ class Live:
             del self._logs[gone]
         for place, live in list(self._live.items()):
             if place not in carried or live.repository.served.carried is not carried[place].carried:
+                if place in carried and carried[place].is_private:
+                    await self.part(live.repository.served)
                 await self._end(place)
 
     def _is_used(self, place: Path) -> bool:

@@ -172,6 +172,9 @@ class LiveRepository:
     def joined(self, peer: LivePeer, *, is_called: bool) -> PeerKey:
         """Take note of a conversation; `left` must follow."""
         key = PeerKey(next(_KEYS))
+        if self._has_turned_private(self._known):
+            peer.make_room(OPENED_ANEW)
+            return key
         self._peers[key] = peer
         if is_called:
             self._heads.called(key)
@@ -374,6 +377,8 @@ class LiveRepository:
         """Take note that the log stands elsewhere, and tell everybody what is new."""
         now = self._loop.time()
         self.summary = after
+        if self._has_turned_private(after):
+            self._part_with_all(after)
         if (before.head, before.policy) != (after.head, after.policy):
             is_new_policy = before.policy != after.policy
             self._do(self._spreading.moved(now, is_new_policy=is_new_policy))
@@ -386,6 +391,24 @@ class LiveRepository:
         if before != after:
             self._moved()
         self.on_change()
+
+    # -- turning private
+
+    def _has_turned_private(self, summary: LogSummary) -> bool:
+        """Tell whether the log makes a repository private that was opened as a public one."""
+        return summary.private_by is not None and not self.served.is_private
+
+    def _part_with_all(self, after: LogSummary) -> None:
+        """Tell everybody that the repository is private, and nothing after that.
+
+        Nobody proved that it may read. Those who may call again, and those who talked in the clear
+        know now that they cannot.
+        """
+        assert after.private_by is not None
+        for key, peer in list(self._peers.items()):
+            self._tell(key, peer, Item(after.private_by))
+            peer.make_room(OPENED_ANEW)
+            self.left(key)
 
     # -- what the machine wants done
 

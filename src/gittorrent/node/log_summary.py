@@ -26,6 +26,7 @@ class LogSummary(Struct, frozen=True):
         begins: number of the first checkpoint that is known.
         open: what no checkpoint names: policies, then pushes whose objects are here.
         policy: digest of the newest policy that counts.
+        private_by: id of that policy, if it makes the repository private.
         keeper: the key that signs checkpoints, by name.
         is_stopped: whether no checkpoint can follow for now.
         has_news: whether the keeper could sign something.
@@ -37,6 +38,7 @@ class LogSummary(Struct, frozen=True):
     begins: int
     open: tuple[PushId, ...]
     policy: str
+    private_by: PushId | None
     keeper: str
     is_stopped: bool
     has_news: bool
@@ -66,6 +68,7 @@ def summary_of(log: VerifiedLog, without_objects: frozenset[PushId]) -> LogSumma
             *(push.id for push in log.unfinal if push.id not in without_objects),
         ),
         policy=ledger.policy.digest,
+        private_by=ledger.policy.id if ledger.policy.policy.private else None,
         keeper=str(ledger.policy.policy.keeper),
         is_stopped=bool(ledger.stopped),
         has_news=bool(policies) or bool(ledger.view().judged),

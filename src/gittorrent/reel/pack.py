@@ -11,6 +11,7 @@ A thin reel pack completed by git on disk has bases appended, hence another coun
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,12 @@ class PackHeaderError(ProtocolError):
 def pack_header(objects: int) -> bytes:
     """Return the header of a pack of ``objects`` entries."""
     return struct.pack(">4sII", _SIGNATURE, _VERSION, objects)
+
+
+def empty_pack(object_format: ObjectFormat) -> bytes:
+    """Return a pack without objects."""
+    header = pack_header(0)
+    return header + hashlib.new(object_format.name, header).digest()
 
 
 def parse_pack_header(header: bytes) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -143,20 +142,6 @@ def test_all_users_need_a_socket_that_all_reach(runner: Person, tmp_path: Path) 
 def test_what_cannot_be_led_is_refused(runner: Person, words: tuple[str, ...]) -> None:
     runner.gittorrent("ci", "setup", *words).failed(2)
     assert not (runner.root / "home" / ".gitconfig").exists()
-
-
-def test_git_lfs_is_spoken_of_where_it_is(runner: Person, tmp_path: Path) -> None:
-    if shutil.which("git-lfs") is None:
-        assert "Git LFS" not in runner.gittorrent(*SET_UP).ok().err
-    folder = tmp_path / "lfs"
-    folder.mkdir()
-    program = folder / "git-lfs"
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    path = f"{folder}:{runner.environ()['PATH']}"
-    with_lfs = Person(runner.root, runner.git_program, {"PATH": path})
-    assert "Git LFS does not get" in with_lfs.gittorrent(*SET_UP).ok().err
-    assert not with_lfs.gittorrent(*SET_UP, "--quiet").ok().err
 
 
 def test_one_repository_is_taken_out_by_a_longer_rule(runner: Person, config: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import getpass
 import gzip
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,6 +21,10 @@ from support.running_servers import running
 from support.sshd import running_sshd
 from support.web_servers import answers
 
+_BATCH = "/info/lfs/objects/batch"
+_LARGE = "/large/"
+_LFS_JSON = "application/vnd.git-lfs+json"
+
 
 @dataclass
 class WebServer:
@@ -31,6 +36,7 @@ class WebServer:
     ``Authorization`` headers that came, ``sent`` the bytes of all answers' bodies. In the middle of
     answers with objects it calls ``halfway``, which tells whether the rest may follow. Requests for
     objects are told to ``asking`` before git; all that is answered goes through ``spoil`` first.
+    ``large`` are objects of Git LFS, by their SHA-256.
     """
 
     base: str
@@ -44,6 +50,7 @@ class WebServer:
     halfway: Callable[[], bool] = lambda: True
     spoil: Callable[[bytes], bytes] = bytes
     asking: Callable[[bytes], object] = bytes
+    large: dict[str, bytes] = field(default_factory=dict)
 
     def begin_again(self) -> None:
         """Forget who asked for what so far."""
@@ -93,6 +100,9 @@ def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: s
     if made.password and given.partition(" ")[::2] not in (("Basic", wanted), ("basic", wanted)):
         _reply(handler, "401 Who?", {"WWW-Authenticate": 'Basic realm="x"'}, b"")
         return
+    if parts.path.endswith(_BATCH) or parts.path.startswith(_LARGE):
+        _reply_of_lfs(handler, made, parts.path, body)
+        return
     environ = {
         "PATH": os.environ["PATH"],
         "GIT_PROJECT_ROOT": str(root),
@@ -124,6 +134,24 @@ def _answer(handler: BaseHTTPRequestHandler, made: WebServer, root: Path, git: s
     made.sent += len(data)
     halfway = made.halfway if is_fetch else None
     _reply(handler, headers.pop("Status", "200 OK"), headers, data, halfway)
+
+
+def _reply_of_lfs(handler: BaseHTTPRequestHandler, made: WebServer, path: str, body: bytes) -> None:
+    """Answer as a server of Git LFS: where objects are, or one of them."""
+    if path.startswith(_LARGE):
+        data, kind = made.large[path.removeprefix(_LARGE)], "application/octet-stream"
+    else:
+        wanted = [each["oid"] for each in json.loads(body)["objects"]]
+        found = [
+            {
+                "oid": oid,
+                "size": len(made.large[oid]),
+                "actions": {"download": {"href": f"{made.base}{_LARGE}{oid}"}},
+            }
+            for oid in wanted
+        ]
+        data, kind = json.dumps({"transfer": "basic", "objects": found}).encode(), _LFS_JSON
+    _reply(handler, "200 OK", {"Content-Type": kind}, data)
 
 
 def _chunks(handler: BaseHTTPRequestHandler) -> bytes:

@@ -128,12 +128,6 @@ def setup(
             " do not reach: let [ci] in node.toml name one for all, and name it with --socket",
             err=True,
         )
-    if shutil.which("git-lfs") is not None and not quiet:
-        click.echo(
-            "gittorrent: Git LFS does not get objects of repositories below these URLs: it knows no"
-            " helpers; 'git config --global url.URL.insteadOf URL' takes one out",
-            err=True,
-        )
     if missing:
         click.echo(
             f"gittorrent: {HELPER} is not on the PATH: where jobs do not find it either, git fails",

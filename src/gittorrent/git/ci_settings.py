@@ -13,7 +13,9 @@ import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gittorrent.errors import UsageError
+from msgspec import Struct
+
+from gittorrent.errors import LocalError, UsageError
 from gittorrent.git.netrc_file import in_netrc
 from gittorrent.git.runner import executable
 from gittorrent.wire.ci_urls import parse_ci_url
@@ -28,6 +30,7 @@ ALLOW_IS_OURS = "gittorrent.ciAllows"
 SOCKET = "gittorrent.ciSocket"
 """Setting that names the node's socket, where it is not at its usual place."""
 
+_LFS = "filter.lfs.process"
 _FALSE = ("", "0", "false", "no", "off")
 _AUTHORIZATION = re.compile(r"authorization:\s*(?P<value>\S.*)\Z", re.IGNORECASE)
 
@@ -36,10 +39,25 @@ class NotAskedForError(UsageError):
     """Git was led here by something that nobody allowed to."""
 
 
-def configured_socket() -> Path | None:
-    """Return the node's socket, if git's configuration names one."""
-    found = _git(["config", "--type=path", "--get", SOCKET]).removesuffix("\n")
-    return Path(found) if found.startswith("/") else None
+class CiSettings(Struct, frozen=True):
+    """What a helper has to know of git's configuration.
+
+    Args:
+        socket: the node's, if the configuration names one.
+        has_lfs: whether files of Git LFS are checked out.
+    """
+
+    socket: Path | None
+    has_lfs: bool
+
+
+def read_ci_settings() -> CiSettings:
+    """Read what a helper has to know, by one run of git."""
+    names = f"^({re.escape(SOCKET.lower())}|{re.escape(_LFS)})$"
+    said = ask_git(["config", "--type=path", "--null", "--get-regexp", names])
+    found = dict(each.partition("\n")[::2] for each in said.split("\0") if each)
+    socket = found.get(SOCKET.lower(), "")
+    return CiSettings(Path(socket) if socket.startswith("/") else None, _LFS in found)
 
 
 def caller_header(url: str) -> str:
@@ -51,7 +69,7 @@ def caller_header(url: str) -> str:
     Args:
         url: of the upstream, with the name and password that it may have.
     """
-    extra = _git(["config", "--get-urlmatch", "http.extraHeader", url]).strip()
+    extra = ask_git(["config", "--get-urlmatch", "http.extraHeader", url]).strip()
     if (said := _AUTHORIZATION.match(extra)) is not None:
         return said["value"]
     if _has_password(url):
@@ -73,9 +91,9 @@ def require_asked_for(url: str) -> None:
     """
     if os.environ.get("GIT_PROTOCOL_FROM_USER", "1").lower() not in _FALSE:
         return
-    if _git(["config", "--type=bool", "--get", ALLOW_IS_OURS]).strip() != "true":
+    if ask_git(["config", "--type=bool", "--get", ALLOW_IS_OURS]).strip() != "true":
         return
-    if len(_git(["config", "--get-all", ALLOW]).split()) > 1:
+    if len(ask_git(["config", "--get-all", ALLOW]).split()) > 1:
         return
     raise NotAskedForError(
         f"a submodule has the URL {url}; 'gittorrent ci setup' allows those of CI servers alone",
@@ -97,20 +115,36 @@ def _known_by_helpers(url: str) -> str:
     if parts.username:
         said["username"] = parts.username
     text = "".join(f"{name}={value}\n" for name, value in said.items()) + "\n"
-    answer = _git(["credential", "fill"], text, {"GIT_TERMINAL_PROMPT": "0"})
+    answer = ask_git(["credential", "fill"], text, {"GIT_TERMINAL_PROMPT": "0"})
     found = dict(line.split("=", 1) for line in answer.split("\n") if "=" in line)
     if "username" not in found or "password" not in found:
         return ""
     return encode_basic(found["username"], found["password"])
 
 
-def _git(words: list[str], said: str = "", more: dict[str, str] | None = None) -> str:
+def ask_git(
+    words: list[str], said: str = "", more: dict[str, str] | None = None, *, must: bool = False
+) -> str:
+    """Return what a git says in the environment of this process; nothing where it fails.
+
+    Args:
+        words: its arguments.
+        said: its standard input.
+        more: variables.
+        must: whether it is an error that it fails.
+
+    Raises:
+        LocalError: it failed and must not.
+    """
     done = subprocess.run(
         [executable(), *words],
         input=said.encode("utf-8", "surrogateescape"),
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE if must else subprocess.DEVNULL,
         env={**os.environ, **(more or {})},
         check=False,
     )
+    if must and done.returncode:
+        why = done.stderr.decode("utf-8", "backslashreplace").strip()
+        raise LocalError(f"'git {' '.join(words[:2])}' failed: {why}")
     return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""

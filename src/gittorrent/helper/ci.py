@@ -16,9 +16,10 @@ from __future__ import annotations
 import os
 import select
 import sys
+from pathlib import Path
 
 from gittorrent.errors import GitTorrentError, ProtocolError
-from gittorrent.git.ci_settings import caller_header, configured_socket
+from gittorrent.git.ci_settings import caller_header, read_ci_settings
 from gittorrent.git.remote_http import CONNECT, RemoteGoneError, RemoteHttp, write_all
 from gittorrent.printable import printable
 from gittorrent.store.home import named_home
@@ -46,6 +47,7 @@ class CiHelper:
     """
 
     def __init__(self, remote: str, url: str) -> None:
+        self._remote = remote
         self._url = url
         self._upstream = RemoteHttp(remote, url)
         self._read = bytearray()
@@ -176,7 +178,10 @@ class CiHelper:
     def _call_node(self) -> None:
         """Call the node, which finds out about the upstream."""
         try:
-            place = configured_socket() or named_home().ci_socket
+            settings = read_ci_settings()
+            if settings.has_lfs:
+                self._lead_lfs()
+            place = settings.socket or named_home().ci_socket
             self._node = CiNode(place, parse_ci_url(self._url).url)
             self._node.begin()
         except (NoAnswerError, CiUrlError) as error:
@@ -215,6 +220,18 @@ class CiHelper:
             self._no_node = str(error)
             self._note(self._no_node)
             return None
+
+    def _lead_lfs(self) -> None:
+        """Let Git LFS ask the server itself, if git works in a repository."""
+        directory = os.environ.get("GIT_DIR")
+        if not directory:
+            return
+        from gittorrent.git.lfs_address import lead_lfs  # few need it, and each job waits
+
+        try:
+            lead_lfs(self._remote, self._url, Path(directory))
+        except GitTorrentError as error:
+            complain(error)
 
     def _note(self, reason: str) -> None:
         """Say once that the upstream is asked, and why."""

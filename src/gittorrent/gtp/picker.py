@@ -1,6 +1,7 @@
 """Which block of a reel to ask a peer for.
 
-Pure. Tracks, for one reel, which blocks are here, who has which, and who was asked for which.
+Pure. Tracks, for one reel, which blocks are here, who has which (a bit each, since a reel may have
+four million and hundreds of peers may say that they have all), and who was asked for which.
 Rarest first; among equally rare ones a seed decides, so that nodes begin at different places. When
 all that is missing has been asked for, the last ones are asked of a second peer too.
 
@@ -11,11 +12,13 @@ Source: docs/protocol/gtp01.md, Downloading.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Iterator
 
 MAX_ASKED_TWICE = 2
 """Peers that may be asked for one block at the same time, near the end."""
@@ -35,9 +38,9 @@ class Picker:
         self.have: set[int] = set()
         self._seed = seed
         self._in_order = in_order
-        self._offered: dict[Hashable, set[int]] = {}
+        self._offered: dict[Hashable, bytearray] = {}
         self._asked: dict[int, set[Hashable]] = {}
-        self._copies: Counter[int] = Counter()
+        self._copies = array("H", bytes(2 * count))
 
     @property
     def is_complete(self) -> bool:
@@ -51,14 +54,22 @@ class Picker:
 
     def offer(self, peer: Hashable, blocks: Iterable[int]) -> None:
         """Note which blocks a peer has now; replaces what was noted before."""
-        offered = {block for block in blocks if 0 <= block < self.count}
-        self._copies.subtract(self._offered.get(peer, ()))
-        self._copies.update(offered)
+        offered = bytearray((self.count + 7) // 8)
+        for block in blocks:
+            if 0 <= block < self.count:
+                offered[block >> 3] |= 1 << (block & 7)
+        self._withdraw(peer)
         self._offered[peer] = offered
+        for block in _blocks(offered):
+            self._copies[block] += 1
+
+    def _withdraw(self, peer: Hashable) -> None:
+        for block in _blocks(self._offered.pop(peer, b"")):
+            self._copies[block] -= 1
 
     def forget(self, peer: Hashable) -> None:
         """Forget a peer that went away, with what it was asked."""
-        self._copies.subtract(self._offered.pop(peer, ()))
+        self._withdraw(peer)
         self.unask(peer)
 
     def unask(self, peer: Hashable, block: int | None = None) -> None:
@@ -72,8 +83,8 @@ class Picker:
     def refuse(self, peer: Hashable, block: int) -> None:
         """Note that a peer does not have a block after all."""
         self.unask(peer, block)
-        if block in self._offered.get(peer, ()):
-            self._offered[peer].discard(block)
+        if self.offers(peer, block):
+            self._offered[peer][block >> 3] &= ~(1 << (block & 7))
             self._copies[block] -= 1
 
     def asked(self, block: int) -> set[Hashable]:
@@ -91,11 +102,12 @@ class Picker:
 
     def offers(self, peer: Hashable, block: int) -> bool:
         """Tell whether a peer has a block."""
-        return block in self._offered.get(peer, ())
+        offered = self._offered.get(peer, b"")
+        return 0 <= block >> 3 < len(offered) and bool(offered[block >> 3] >> (block & 7) & 1)
 
     def interesting(self, peer: Hashable) -> bool:
         """Tell whether a peer has something that is missing."""
-        return bool(self._offered.get(peer, set()) - self.have)
+        return any(block not in self.have for block in _blocks(self._offered.get(peer, b"")))
 
     def unavailable(self) -> set[int]:
         """Return the missing blocks that nobody has."""
@@ -103,12 +115,14 @@ class Picker:
 
     def pick(self, peer: Hashable, limit: int) -> list[int]:
         """Choose up to ``limit`` blocks to ask ``peer`` for, and note that it is asked."""
-        open_blocks = self._offered.get(peer, set()) - self.have
-        fresh = [block for block in open_blocks if block not in self._asked]
-        chosen = sorted(fresh, key=self._rank)[:limit]
+        offered = self._offered.get(peer, b"")
+        missing = (block for block in _blocks(offered) if block not in self.have)
+        fresh = (block for block in missing if block not in self._asked)
+        chosen = nsmallest(limit, fresh, key=self._rank)
         if not chosen and len(self._asked) >= self.count - len(self.have):
-            again = [b for b in open_blocks if self._may_ask_again(b, peer)]
-            chosen = sorted(again, key=self._rank)[:1]
+            asked = (block for block in self._asked if self.offers(peer, block))
+            again = (block for block in asked if block not in self.have)
+            chosen = nsmallest(1, (b for b in again if self._may_ask_again(b, peer)), self._rank)
         for block in chosen:
             self._asked.setdefault(block, set()).add(peer)
         return chosen
@@ -138,6 +152,14 @@ class Picker:
 
     def check_invariant(self) -> None:
         """Raise AssertionError when the state contradicts itself."""
-        assert +self._copies == Counter(b for blocks in self._offered.values() for b in blocks)
+        copies = Counter(b for offered in self._offered.values() for b in _blocks(offered))
+        assert list(self._copies) == [copies[block] for block in range(self.count)]
         assert not self.have & set(self._asked)
         assert all(self._asked.values())
+
+
+def _blocks(offered: bytes | bytearray) -> Iterator[int]:
+    """Yield the blocks whose bits are set, in order."""
+    for at, byte in enumerate(offered):
+        if byte:
+            yield from (at * 8 + bit for bit in range(8) if byte >> bit & 1)

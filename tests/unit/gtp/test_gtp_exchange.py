@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from gittorrent.gtp.believed import ReferenceBook
@@ -116,6 +118,22 @@ def test_rarest_first_and_twice_near_the_end() -> None:
     picker.forget("a")
     assert picker.picture() == "#??.."
     assert picker.unavailable() == {3, 4}
+    picker.check_invariant()
+
+
+def test_what_many_peers_say_they_have_takes_a_bit_a_block() -> None:
+    """A status of half a megabyte speaks of four million blocks, and anybody may send it."""
+    count, peers = 1 << 14, 8
+    tracemalloc.start()
+    try:
+        picker = Picker(count)
+        for peer in range(peers):
+            picker.offer(peer, range(count))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * (2 * count + peers * count / 8) + (1 << 15)
+    assert picker.pick(0, 8) != picker.pick(1, 8)
     picker.check_invariant()
 
 

@@ -169,6 +169,18 @@ def test_what_verifying_found_is_put_right_when_the_node_starts(
             assert offered(node, origin) == [reel.id]
 
 
+def test_an_index_that_is_damaged_is_made_anew_and_asked_of_nobody(
+    node: Daemon, origin: Carried, reel: StoredReel
+) -> None:
+    (index,) = origin.indexes.all()
+    whole = index.pack.read_bytes()
+    spoil(index.pack, 2000)
+    say_wrong(node, origin, index, 0, len(index.manifest.parts))
+    wait_until(lambda: index.pack.read_bytes() == whole, "it is made anew")
+    wait_until(lambda: not damaged_reels(origin.layout), "the node knows")
+    assert offered(node, origin) == [reel.id]
+
+
 def test_a_running_node_goes_by_what_verifying_found(
     node: Daemon, origin: Carried, reel: StoredReel, tmp_path: Path
 ) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gittorrent.durable import naming
+from gittorrent.errors import GitTorrentError
 from gittorrent.reel.pack import FilePiece
 from gittorrent.reel.parts import part_range
 from gittorrent.repository.reel_repair import mend_around, opened_to_mend, write_at
@@ -131,6 +132,7 @@ async def mend_reel(
         LocalError: what lies around the parts is wrong, and could not be made anew.
         OSError: the file cannot be written to.
     """
+    _make_index_anew(carried, reel)
     sharing = Sharing(listen=None, exchange=False)
     peer_manager = PeerManager(lambda _text: None, sharing, limits)
     with closing(ReelFile(reel)) as file:
@@ -149,3 +151,15 @@ async def mend_reel(
         around = mend_around(carried, reel)
         file.finish()
         return Mended(file.mended, around)
+
+
+def _make_index_anew(carried: Carried, reel: StoredReel) -> None:
+    """Make the index of a pack anew where that is what is damaged: nobody need give it.
+
+    Where that is no way, since the pack is damaged, too, it comes in parts like everything.
+    """
+    of = reel.manifest.shape.manifest
+    pack = None if of is None else carried.reels.get(of)
+    if pack is not None and pack.is_available:
+        with suppress(GitTorrentError):
+            mend_around(carried, pack)

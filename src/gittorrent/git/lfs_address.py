@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gittorrent.durable import make_directory, write_atomically
+from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git.ci_settings import ask_git
 from gittorrent.git.repository import common_directory
@@ -40,6 +40,8 @@ def lead_lfs(remote: str, url: str, git_dir: Path) -> None:
     Raises:
         LocalError: settings cannot be written.
     """
+    if not url.isprintable():
+        return  # nobody serves it, and a line break would end a setting
     for name in _remotes_at(url) if "://" in remote else (remote,):
         _lead(name, url, git_dir)
 
@@ -67,8 +69,8 @@ def _lead(remote: str, url: str, git_dir: Path) -> None:
         key = f"includeIf.hasconfig:remote.*.url:{_pattern(url)}.path"
         if name not in ask_git(["config", "--local", "--get-all", key]).split():
             ask_git(["config", "--local", "--add", key, name], must=True)
-        make_directory(file.parent)
-        file.parent.chmod(0o700)  # the URL may have a password
+        # As open as the configuration, which has the same URL: what it includes and others cannot
+        # read ends their git.
         write_atomically(file, text, sync=False)
     except OSError as error:
         raise LocalError(f"cannot write {file}: {error.strerror}") from error

@@ -179,7 +179,7 @@ def _fetch_pack(
     rules: FsckRules | None,
 ) -> None:
     """Fetch over git:// or ssh; arguments and errors as `fetch`."""
-    words = [*_git(source, rules), f"--git-dir={staging}", "fetch-pack", "--stdin"]
+    words = [*_git(source, rules, options), f"--git-dir={staging}", "fetch-pack", "--stdin"]
     # Git 2.39 crashes where it checks objects and is not to say which pack it locked.
     words.append("--lock-pack")
     # As git itself and its HTTP helper do. Deltas may build on what is here then; without it,
@@ -202,7 +202,7 @@ def _fetch_by_helper(
     rules: FsckRules | None,
 ) -> None:
     """Fetch by git's own remote helper; arguments and errors as `fetch`."""
-    words = [*_git(source, rules), "-c", "protocol.version=0"]
+    words = [*_git(source, rules, options), "-c", "protocol.version=0"]
     words += [f"remote-{source.scheme}", source.url, source.url]
     lines = ["option progress true", "option verbosity 1"]
     for name, values in options.settings.items():
@@ -215,9 +215,12 @@ def _fetch_by_helper(
     _judge(source, guarded, guarded.run(words, asked, environ, _cwd(source)))
 
 
-def _git(source: FetchSource, rules: FsckRules | None) -> list[str]:
+def _git(source: FetchSource, rules: FsckRules | None, options: FetchOptions) -> list[str]:
     """Return the beginning of a command line."""
     settings = ["http.followRedirects=false", "fetch.unpackLimit=1", "transfer.unpackLimit=1"]
+    if options.has("from-promisor"):
+        # Git looks for all objects after a fetch that cuts history off, unless some may be missing.
+        settings.append("remote.promisor.promisor=true")
     if rules is not None:
         settings += rules.settings
     if source.config is not None:

@@ -110,7 +110,8 @@ class UntakenPushes:
             async def one(wants: Sequence[Wanted]) -> None:
                 await fetch.fetch_into(staging, self._sources[0], wants, options)
 
-            await self._try(one, self._log.unjudged)
+            # Where the clone's own objects are not looked at, others decide anew about all of them.
+            await self._try(one, self._log.unjudged if borrows else self._log.unfinal)
             await stoppable(self._judge_by, staging)
 
     async def _try(self, bring: Bring, pushes: Sequence[Push]) -> None:

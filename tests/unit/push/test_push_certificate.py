@@ -90,6 +90,7 @@ def test_head_makes_it_one_unit() -> None:
         (f"/{oid(9)}/", "/" + "9" * 64 + "/"),
         ("nonce ", "nonce  "),
         ("push-option atomic", "push-options atomic"),
+        ("push-option atomic", "push-option"),
         ("push-option atomic\n", "push-option head=refs/heads/a\npush-option head=refs/heads/b\n"),
         ("push-option atomic", "push-option head=refs/tags/a"),
         ("push-option atomic", "push-option head=refs/heads/a..b"),
@@ -120,6 +121,28 @@ def test_head_makes_it_one_unit() -> None:
 def test_anything_else_is_refused(old: str, new: str) -> None:
     with pytest.raises(TrustError):
         parse_certificate(changed(old, new), SHA1)
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_a_head_that_ends_early_is_refused(lines: int) -> None:
+    head, _, body = TEXT.partition(b"\n\n")
+    cut = b"\n".join(head.split(b"\n")[:lines])
+    with pytest.raises(CertificateError):
+        parse_certificate(cut + b"\n\n" + body, SHA1)
+
+
+def test_nothing_makes_it_longer_than_the_limit() -> None:
+    """Whoever pushes may have a name of any length."""
+    with pytest.raises(CertificateError, match="longer than"):
+        parse_certificate(changed("Anna", "A" * MAX_TEXT), SHA1)
+
+
+@pytest.mark.parametrize(
+    ("repository", "checkpoint"), [(ID[1:], oid(9)), (ID.upper(), oid(9)), (ID, "9" * 41)]
+)
+def test_a_nonce_that_could_not_be_read_cannot_be_made(repository: str, checkpoint: str) -> None:
+    with pytest.raises(CertificateError):
+        Nonce(RepositoryId(repository), PushId(checkpoint), 1)
 
 
 def test_formats_are_not_mixed() -> None:

@@ -14,8 +14,9 @@ from gittorrent.errors import IdentityError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.trust.errors import BadKey, PolicyError, PolicyUnproven
 from gittorrent.trust.keys import KeyKind
-from gittorrent.trust.openpgp import certificate_fingerprint
-from gittorrent.trust.policy import Policy, repository_id
+from gittorrent.trust.openpgp import certificate_digest, certificate_fingerprint
+from gittorrent.trust.policy import PinnedKey, Policy, Rule, repository_id
+from gittorrent.trust.refpattern import RefPattern
 from gittorrent.trust.signature import KeyRing, Signature, detect
 from gittorrent.trust.signed_policy import (
     SignedPolicy,
@@ -108,6 +109,7 @@ def test_versions_follow_one_another_exactly() -> None:
     for wrong in (
         FIRST,
         second.next_version(HEAD),
+        replace(second, version=3),  # leaves room for nobody in between
         replace(second, previous="sha256:" + "0" * 64),
         Policy.first("r", b"\1" * 16, ROOTS).next_version(HEAD),
     ):
@@ -153,3 +155,17 @@ def test_certificates_are_exactly_the_pinned_ones() -> None:
     for certificates in ((certificate, certificate), (b"junk",), (certificate[:-3],)):
         with pytest.raises(BadKey):
             verify_first(SignedPolicy(text, signatures, certificates))
+
+
+def test_a_certificate_is_not_left_out_though_the_roots_can_do_without() -> None:
+    """Whoever is let in by it would be judged by what somebody else has of the key."""
+    _, certificate = pgp_root("a")
+    key = certificate_fingerprint(certificate)
+    first = verify_first(signed(FIRST, ONE, TWO))
+    rules = (*FIRST.rules, Rule(RefPattern(b"refs/heads/*"), key))
+    pins = (PinnedKey(key, certificate_digest(certificate)),)
+    policy = FIRST.next_version(HEAD, rules=rules, keys=pins)
+    carried = signed(policy, ONE, TWO, certificates=(certificate,))
+    assert verify_next(carried, first).policy == policy
+    with pytest.raises(PolicyUnproven, match="does not carry"):
+        verify_next(signed(policy, ONE, TWO), first)

@@ -10,6 +10,7 @@ from gittorrent.wire.urls import (
     Endpoint,
     UrlError,
     address_class,
+    check_host_and_port,
     may_contact,
     parse_learned_url,
 )
@@ -108,6 +109,17 @@ def test_full_width_digits_become_the_address_they_stand_for() -> None:
 def test_refuses(url: str) -> None:
     with pytest.raises(UrlError):
         parse_learned_url(url)
+
+
+@pytest.mark.parametrize("text", ["h", ":1", "h:", "h:0", "h:1/x", "u@h:1", "a/b:1", "h:1:2", ""])
+def test_what_is_no_host_and_port(text: str) -> None:
+    with pytest.raises(UrlError):
+        check_host_and_port(text)
+
+
+def test_host_and_port() -> None:
+    for text in ("h.example:1", "192.0.2.1:9418", "[2001:db8::1]:6881"):
+        check_host_and_port(text)
 
 
 @pytest.mark.parametrize(

@@ -615,6 +615,8 @@ def test_quorum() -> None:
     assert keeper.verdicts(keeper.push("bob", two, name)) == WAITING
     assert keeper.value(name) is None
     keeper.keep()
+    waiting = keeper.ledger.adopted.listing.entry(name).waiting
+    assert [(each.key, each.new) for each in waiting] == [(key("alice"), one), (key("bob"), two)]
     mirror.sync(keeper)
     assert mirror.verdicts(mirror.push("carol", one, name)) == APPLIED
     keeper.sync(mirror)

@@ -208,6 +208,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     ),
     "false complaints of parts": (
         "interop/test_bit_rot.py::test_who_only_says_so_changes_nothing",
+        "interop/test_bit_rot.py::test_what_cannot_be_read_just_now_is_not_damaged",
     ),
     "two manifests for one reel": (
         "interop/test_manifest_attacks.py::test_two_manifests_of_one_reel_are_nobodys_fault",
@@ -307,6 +308,7 @@ ATTACKS: dict[str, tuple[str, ...]] = {
     "addresses from policies": (
         "unit/transfer/test_transfer_reaching.py::test_mirrors_that_a_policy_names",
         "interop/test_over_ssh.py::test_learned_urls_start_no_ssh",
+        "unit/transfer/test_transfer_ssh_transport.py::test_no_strangers_word_starts_it",
     ),
     "addresses from collections": (
         "unit/node/test_node_collection_file.py::test_a_wrong_entry_is_named_and_the_others_count",
@@ -408,6 +410,25 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "interop/test_tokens.py::test_a_conversation_ends_with_its_token",
     ),
     "claiming another's key": ("interop/test_private.py::test_readers_come_in_by_their_keys",),
+    "hearing of what turned private in the clear": (
+        "interop/test_private.py"
+        "::test_whoever_talks_in_the_clear_is_told_that_it_is_private_and_nothing_after",
+        "interop/test_private.py"
+        "::test_a_mirror_that_is_called_in_the_clear_hears_that_it_is_private_and_nothing_after",
+    ),
+    "holding a clone up by few bytes, or by words that parts wait": (
+        "unit/transfer/test_transfer_patience.py::test_a_trickle_ends_as_soon",
+        "unit/transfer/test_transfer_parts.py"
+        "::test_who_says_so_for_ever_holds_nobody_up_whom_another_can_serve",
+        "unit/transfer/test_transfer_parts.py::test_who_owes_nothing_excuses_nobody",
+    ),
+    "many peers of GTP that fill a node's memory": (
+        "unit/gtp/test_gtp_room.py::test_messages_that_do_not_end_are_held_up_to_a_total",
+        "unit/gtp/test_gtp_room.py::test_requests_that_wait_for_answers_count",
+        "unit/gtp/test_gtp_room.py::test_answers_that_nobody_reads_count",
+        "unit/gtp/test_gtp_exchange.py::test_what_many_peers_say_they_have_takes_a_bit_a_block",
+        "interop/test_gtp_hostile.py::test_who_sends_messages_that_do_not_end_keeps_nobody_out",
+    ),
     "asking for what is private in the clear": (
         "interop/test_private.py::test_a_clone_keeps_to_itself",
         "unit/transfer/test_transfer_private.py::test_it_is_not_asked_for_in_the_clear",

@@ -139,6 +139,8 @@ class SshTransport:
         trusted: AddressClass | None,
         from_address: str | None,
     ) -> int:
+        if trusted is not None:
+            raise _not_for_strangers(endpoint)  # before its name is looked up
         notice = notice_from(from_address or _own_address(endpoint))
         stream = (await open_ssh(endpoint, trusted, SERVICES[MIRROR_NOTIFY])).stream
         try:

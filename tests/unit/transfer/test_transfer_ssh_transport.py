@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from gittorrent.errors import GitTorrentError
+from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import CannotConnectError, NotAMirrorError, NotCarriedThereError
+from gittorrent.transfer.git_mirror import ConversationContext
+from gittorrent.transfer.limiter import Limits
 from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.partial_content import PartialContent
 from gittorrent.transfer.ssh_transport import SshTransport, open_ssh
-from gittorrent.wire.urls import Endpoint
+from gittorrent.wire import notify
+from gittorrent.wire.urls import AddressClass, Endpoint
 
 REFUSAL = "ERR no such repository here"
 
@@ -91,3 +95,32 @@ def test_nobody_is_asked_for_a_mirror_that_is_one_more(
     assert words[0] == ("force" if asks else "never")
     assert ("-oBatchMode=yes" in words) is not asks
     assert ("denied" in capfd.readouterr().err) is asks
+
+
+@pytest.mark.parametrize("way", ["list", "service", "conversation", "notice", "at an address"])
+def test_no_strangers_word_starts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    mark = tmp_path / "started"
+    endpoint = program(tmp_path, monkeypatch, f"touch {mark}")
+    learned, timeouts = AddressClass.PUBLIC, ClientTimeouts()
+    exchange = ConversationContext("tester", PartialContent(), Limits())
+
+    def notice(_address: str) -> notify.Notify:
+        raise AssertionError("nothing is said")
+
+    async def ask() -> object:
+        ssh = SshTransport()
+        if way == "list":
+            return await ssh.ask_list(endpoint, learned, timeouts)
+        if way == "service":
+            return await ssh.open_service(endpoint, "git-upload-pack", learned, timeouts)
+        if way == "conversation":
+            return await ssh.open_mirror(endpoint, exchange, learned, None)
+        if way == "notice":
+            return await ssh.send_notice(endpoint, notice, learned, None)
+        return await ssh.ask_list_at(endpoint, "192.0.2.1")
+
+    with pytest.raises(UnreachableError, match="was not named here"):
+        asyncio.run(ask())
+    assert not mark.exists()

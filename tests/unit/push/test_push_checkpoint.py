@@ -8,7 +8,15 @@ from msgspec.structs import replace
 from gittorrent.errors import TrustError
 from gittorrent.ids import SHA1, SHA256, PushId, RefName, RepositoryId
 from gittorrent.push.chain import CheckpointError, begin
-from gittorrent.push.checkpoint import Copy, Taken, parse_changes, parse_checkpoint, parse_listing
+from gittorrent.push.checkpoint import (
+    MAX_TEXT,
+    CheckpointTextError,
+    Copy,
+    Taken,
+    parse_changes,
+    parse_checkpoint,
+    parse_listing,
+)
 from gittorrent.push.commit import entry_parents, log_commit
 from gittorrent.push.listing import BEGINNING, Age, empty_listing, listing_of
 from gittorrent.push.object import PushKind, PushObject
@@ -117,6 +125,20 @@ def test_anything_else_is_refused(old: str, new: str) -> None:
     assert text != TEXT
     with pytest.raises(TrustError):
         parse_checkpoint(text, SHA1)
+
+
+def test_one_unit_is_not_taken_in_twice() -> None:
+    taken = f"push {oid(9)} * applied\ncertificate {oid(9)} sha256:{'4' * 64}\n".encode()
+    twice = TEXT.replace(taken, f"push {oid(8)} refs/heads/main applied\n".encode())
+    assert twice != TEXT
+    with pytest.raises(CheckpointTextError, match="twice"):
+        parse_checkpoint(twice, SHA1)
+
+
+def test_nothing_makes_it_longer_than_the_limit() -> None:
+    """A tagger may have a name of any length."""
+    with pytest.raises(CheckpointTextError, match="longer than"):
+        parse_checkpoint(TEXT.replace(b"tagger K", b"tagger " + b"K" * MAX_TEXT), SHA1)
 
 
 @pytest.mark.parametrize("cut", range(0, len(TEXT) - len(ENTRIES), 17))

@@ -22,6 +22,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, BinaryIO
 
+from gittorrent.errors import FULL
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from types import TracebackType
@@ -406,9 +408,26 @@ def temporary_directory(name: str) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-"))
     try:
         yield directory
+    except OSError as error:
+        # A file that is written to names none; and this disk is seldom the one that users think of.
+        if error.filename is None and error.errno in FULL and _is_full(directory):
+            error.filename = str(directory.parent)
+        raise
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
+
+def _is_full(directory: Path) -> bool:
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    lacks_files = found.f_files > 0 and found.f_favail == 0
+    return lacks_files or found.f_bavail * found.f_frsize < _FULL_BYTES
+
+
+_FULL_BYTES = 1 << 20
+"""Less than this is no room; what did not fit was larger than what is left."""
 
 _swept: dict[str, float] = {}
 """When this process swept a directory of temporary files, by `time.monotonic`."""

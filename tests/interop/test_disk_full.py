@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,18 @@ def assert_no_litter(person: Person, *repositories: Path) -> None:
     """Nothing is left but verified parts and files that locks are on."""
     left = killing.stale_files(person, *repositories)
     assert not [path for path in left if "/partial" not in str(path)], left
+
+
+def test_the_disk_of_temporary_files(project_node: Served, tmp_path: Path, person: Person) -> None:
+    """Its place is named, since it is seldom the disk that users look at.
+
+    Python takes another one where nothing at all can be written.
+    """
+    with small_disk(tmp_path / "small", "16k") as disk:
+        other = replace(person, variables={"TMPDIR": str(disk.path)})
+        done = other.git("ls-remote", url_of(project_node)).failed(128)
+        assert says_full(done.err)
+        assert f"({disk.path}" in done.err
 
 
 def test_a_backup(tmp_path: Path, person: Person) -> None:

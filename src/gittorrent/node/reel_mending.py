@@ -22,6 +22,8 @@ from gittorrent.transfer.reel_mending import mend_reel
 from gittorrent.transfer.task_set import TaskSet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gittorrent.ids import RepositoryId
     from gittorrent.node.catalogue import Catalogue, Served
     from gittorrent.repository.reelstore import StoredReel
@@ -70,19 +72,21 @@ class ReelMender:
             self._tasks.start(self._mend_all(served, self._database))
 
     async def watch(self, catalogue: Catalogue) -> None:
-        """See to what is written down already, and from time to time to what came since."""
+        """See to what is written down already, and from time to time to what came since.
+
+        While nothing was ever damaged that costs a look for a directory in each repository.
+        """
+        looking = catalogue.threads.executor()
         while True:
-            for served in list(catalogue):
-                try:
-                    if not served.is_cached and await served.reading(served.content.is_damaged):
+            carried = [served for served in catalogue if not served.is_cached]
+            try:
+                for served in await looking(partial(_suspects, carried)):
+                    if await served.reading(served.content.is_damaged):
                         self.begin(served)
-                except (GitTorrentError, OSError) as error:
-                    _log.debug(
-                        "reel-not-mended",
-                        "{repository}: cannot look for damaged reels: {reason}",
-                        repository=served.info.name,
-                        reason=error,
-                    )
+            except (GitTorrentError, OSError) as error:
+                _log.debug(
+                    "reel-not-mended", "cannot look for damaged reels: {reason}", reason=error
+                )
             await asyncio.sleep(LOOK_SECONDS)
 
     async def stop(self) -> None:
@@ -152,3 +156,8 @@ class ReelMender:
             **names,
         )
         return True
+
+
+def _suspects(carried: Iterable[Served]) -> list[Served]:
+    """Return those repositories in which reels were found damaged some time; asks the disk."""
+    return [each for each in carried if each.carried.layout.damaged_reels.is_dir()]

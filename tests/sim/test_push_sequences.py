@@ -983,6 +983,21 @@ def test_a_checkpoint_that_hides_a_policy() -> None:
     assert "does not extend the last" in mirror.ledger.refuted[bad.id]
 
 
+@pytest.mark.parametrize("changes", [{"version": 2}, {"policy": "sha256:" + "5" * 64}])
+def test_a_checkpoint_under_a_policy_that_is_none(changes: dict[str, object]) -> None:
+    """Its number and its digest are of one and the same version, which is known."""
+    made, keeper, mirror = opened("alice")
+    keeper.push("alice", made.graph.commit(keeper.value() or made.graph.commit()))
+    honest = keeper.ledger.proposal(tagger=b"K <k@x>", time=made.clock)
+    lying = replace(honest, **changes)
+    bad = made.sign(lying.text(), lying, "keeper")
+    for push in keeper.ledger.unfinal:
+        mirror.take(push)
+    mirror.learn(bad)
+    assert mirror.ledger.adopted.id != bad.id
+    assert "policy" in mirror.ledger.refuted.get(bad.id, "the policy is waited for")
+
+
 def test_head_that_was_set_later_stays() -> None:
     """A push that was held back does not set HEAD to what it was to be before."""
     _, keeper, mirror = opened("alice")

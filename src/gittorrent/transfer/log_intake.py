@@ -17,6 +17,7 @@ from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.object import PushKind, parse_push_object
 from gittorrent.push.starting import NoBeginningError
 from gittorrent.repository.logstore import identify
+from gittorrent.sizes import show_bytes
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class LogIntake:
         url: of the mirror, for people.
         expected: the repository id that a first policy must have.
         clock: seconds since 1970.
+        most: bytes of entries that are taken in.
+        most_ahead: bytes of what is left out for its date.
     """
 
     def __init__(
@@ -70,7 +73,12 @@ class LogIntake:
         url: str,
         expected: RepositoryId,
         clock: Callable[[], float],
+        *,
+        most: int = MAX_LOG_BYTES,
+        most_ahead: int = MAX_AHEAD_BYTES,
     ) -> None:
+        self._most = most
+        self._most_ahead = most_ahead
         self._log = log
         self._store = store
         self._git = git
@@ -110,8 +118,8 @@ class LogIntake:
 
     def _admit(self, entries: Sequence[LogEntry]) -> None:
         self._bytes += sum(len(data) for _, data in entries)
-        if self._bytes > MAX_LOG_BYTES:
-            raise TrustError(f"{self._url} has a log of more than {MAX_LOG_BYTES >> 20} MiB")
+        if self._bytes > self._most:
+            raise TrustError(f"{self._url} has a log of more than {show_bytes(self._most)}")
         object_format = self._log.object_format
         pushes = [parse_push_object(data) for _, data in entries]
         ids = identify(self._git, pushes, object_format, write=False)
@@ -152,7 +160,7 @@ class LogIntake:
     def _leave_out(self, signed: SignedCheckpoint, push: PushObject) -> None:
         """Count what is held for it may be wanted; raises DatedAheadError if that is too much."""
         self._ahead_bytes += len(push.text)
-        if self._ahead_bytes > MAX_AHEAD_BYTES:
+        if self._ahead_bytes > self._most_ahead:
             raise self._ahead_error(signed)
 
     def _admit_passed_over(self) -> bool:

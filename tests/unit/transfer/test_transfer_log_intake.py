@@ -51,9 +51,9 @@ def store(tmp_path: Path, writer: Writer) -> LogStore:
 
 
 def intake(
-    log: VerifiedLog, store: LogStore, repository: RepositoryId, now: int = NOW
+    log: VerifiedLog, store: LogStore, repository: RepositoryId, now: int = NOW, **most: int
 ) -> LogIntake:
-    return LogIntake(log, store, Git(Path("/nowhere")), URL, repository, lambda: now)
+    return LogIntake(log, store, Git(Path("/nowhere")), URL, repository, lambda: now, **most)
 
 
 def entries(writer: Writer) -> list[LogEntry]:
@@ -272,6 +272,28 @@ def test_what_the_chain_goes_on_without_is_taken_whatever_its_date(
     assert (log.head, log.refs) == (head, {MAIN: oid(4)})
     assert {wrong, late} <= set(log.ids) | set(log.entries)
     assert not log.lacking
+
+
+def test_a_log_has_so_many_bytes_at_most(writer: Writer, store: LogStore) -> None:
+    """Though each entry holds: whoever owns the repository could sign any number."""
+    found = entries(writer)
+    size = sum(len(data) for _, data in found)
+    take(intake(VerifiedLog(SHA1, Numbered()), store, writer.repository, most=size), found)
+    log_intake = intake(VerifiedLog(SHA1, Numbered()), store, writer.repository, most=size - 1)
+    take(log_intake, found[:-1])
+    with pytest.raises(TrustError, match="a log of more than"):
+        take(log_intake, found[-1:])
+
+
+def test_of_what_is_dated_ahead_so_much_is_held_at_most(writer: Writer, store: LogStore) -> None:
+    found = entries(writer)
+    ahead = [entry for _, entry in writer.pushes if entry.kind is PushKind.CHECKPOINT]
+    size = sum(len(entry.text) for _, entry in writer.pushes)
+    log = VerifiedLog(SHA1, Numbered())
+    take(intake(log, store, writer.repository, 0, most_ahead=size), found)
+    log = VerifiedLog(SHA1, Numbered())
+    with pytest.raises(DatedAheadError):
+        take(intake(log, store, writer.repository, 0, most_ahead=len(ahead[0].text)), found)
 
 
 @pytest.mark.parametrize(("scheme", "deflates"), [("git", False), ("git", True), ("http", False)])

@@ -56,7 +56,10 @@ REPLACED = b"refs/gittorrent/replaced/"
 whoever verifies the log needs them to see that the later push follows the earlier one."""
 
 MAX_REPLACED = 1024
-"""As many of these values at most."""
+"""As many of these values at most, the latest ones."""
+
+MAX_SINGLE = 16
+"""Of these are looked at one by one, where not all of them have their past here."""
 
 VERSION = 4
 """Changes when views of before have to be made anew."""
@@ -354,19 +357,30 @@ class PublishedView:
         """
         if not log.unfinal:
             return []
-        applied = (i for i in log.ledger.view().judged if i.outcome.verdict is Verdict.APPLIED)
-        values = {line.new for item in applied for line in item.unit.lines if line.new is not None}
-        git, shown = self._carried.git, sorted(self._shown(log))
-        asked = sorted(values.difference(shown))[:MAX_REPLACED]
+        judged = [i for i in log.ledger.view().judged if i.outcome.verdict is Verdict.APPLIED]
+        lines = [line for item in judged for line in item.unit.lines]
+        shown = self._shown(log)
+        values = dict.fromkeys(line.new for line in lines if line.new not in shown)
+        asked = [value for value in values if value is not None][-MAX_REPLACED:]
+        git = self._carried.git
         found = [info for info in history.describe(git, asked) if info is not None]
         here = [info.oid for info in found]
-        if here and not history.is_connected(git, here, shown):
-            here = [oid for oid in here if history.is_connected(git, [oid], shown)]
+        # Their past is that of the same branches, or of the default one; so not all refs are asked.
+        near = sorted(self._values_of({self._branch(log), *(line.ref for line in lines)}, log))
+        if here and not history.is_connected(git, here, near):
+            here = [oid for oid in here[-MAX_SINGLE:] if history.is_connected(git, [oid], near)]
         if not here:
             return []
-        apart = {commit.oid for commit in history.commits_between(git, shown, here)}
+        apart = {commit.oid for commit in history.commits_between(git, near, here)}
         apart.update(info.oid for info in found if info.kind != "commit")
-        return [oid for oid in here if oid in apart]
+        return sorted(oid for oid in here if oid in apart)
+
+    @staticmethod
+    def _values_of(refs: Iterable[RefName], log: VerifiedLog) -> set[Oid]:
+        """Return what refs are, as shown and as final."""
+        listings = (log.ledger.view().listing, log.ledger.adopted.listing)
+        found = (listing.value(ref) for listing in listings for ref in refs)
+        return {oid for oid in found if oid is not None}
 
     def _branch(self, log: VerifiedLog) -> RefName:
         """Return the branch that HEAD names."""

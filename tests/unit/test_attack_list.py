@@ -439,6 +439,8 @@ ATTACKS: dict[str, tuple[str, ...]] = {
         "interop/test_tokens.py::test_what_nobody_vouches_for_gets_no_token",
     ),
     "handing on where a private repository is": (
+        "unit/node/test_node_notices.py"
+        "::test_of_what_is_private_nobody_is_listed_and_nobody_called",
         "unit/transfer/test_transfer_private.py::test_what_others_told_of_it_is_forgotten",
         "unit/transfer/test_transfer_private.py::test_what_was_never_seen_is_private_where_it_may_be",
         "interop/test_tokens.py::test_what_is_answered",

@@ -125,6 +125,19 @@ def test_a_mirror_that_answers_is_listed(
         assert again.granted == FIRST_TTL
 
 
+def test_of_what_is_private_nobody_is_listed_and_nobody_called(
+    carried: Carried, database: Database, tmp_path: Path
+) -> None:
+    """Whoever may read may say so; a call would name it to whoever listens on the way."""
+    notices = Notices(MirrorTable(database), lambda: True)
+    served = replace(entry(carried), readers=frozenset())
+    with mirror_of(carried, tmp_path) as mirror:
+        said = notice(carried, f"{mirror.git}/project.git")
+        assert run(notices.receive(served, said, "127.0.0.1")).refusal
+        assert database.mirrors(carried.info.repository_id, 0) == []
+        assert mirror.ended_conversations() == []
+
+
 def test_times_grow_to_a_day() -> None:
     times = [granted_at_most(renewals) for renewals in range(20)]
     assert times[0] == FIRST_TTL

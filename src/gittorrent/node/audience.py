@@ -89,8 +89,8 @@ class Audience:
         given = [each for each in self._all.values() if not self._may_have(each, revoked)]
         if self._part is not None:
             public = {id(each.served): each.served for each in given if not each.served.is_private}
-            await asyncio.gather(*map(self._part, public.values()))
-        for each in given:
+            await asyncio.gather(*map(self._part, public.values()), return_exceptions=True)
+        for each in given:  # whatever comes of the last words
             each.end()
 
     def _may_have(self, given: _Given, revoked: set[TokenRow]) -> bool:

@@ -211,9 +211,16 @@ class Live:
         """
         repository = self.of(served)
         if repository is not None and not repository.served.is_private:
-            with contextlib.suppress(GitTorrentError, TimeoutError):
+            try:
                 async with asyncio.timeout(PART_SECONDS):
                     await repository.look_again()
+            except (GitTorrentError, OSError) as error:  # a TimeoutError is an OSError
+                _log.debug(
+                    "not-live",
+                    "nobody is told that {repository} is private: {reason}",
+                    repository=served.info.name,
+                    reason=error,
+                )
 
     def is_talking(self, served: Served) -> bool:
         """Tell whether there is a conversation about a repository."""

@@ -26,6 +26,7 @@ from gittorrent.node.notices import (
     MAX_NOTICES,
     MAX_PARTIAL_PER_SOURCE,
     MAX_PER_SOURCE,
+    MAX_SOURCES,
     PARTIAL_TTL,
     TOO_MANY_CALLS,
     WINDOW_SECONDS,
@@ -378,6 +379,36 @@ def test_floods_are_refused_until_the_window_has_passed(
     assert "too many" not in refusal("10.0.0.2")
     clock.now += WINDOW_SECONDS
     assert "too many" not in refusal("10.0.0.1")
+
+
+def test_so_many_addresses_are_counted_and_then_newcomers_wait(
+    carried: Carried, database: Database
+) -> None:
+    clock = Clock()
+    notices = Notices(MirrorTable(database, clock=clock), lambda: False)
+    said, served = notice(carried, "git://10.0.0.1/x"), entry(carried)
+
+    async def refusals(numbers: range) -> list[str]:
+        addresses = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in numbers]
+        return [(await notices.receive(served, said, each)).refusal for each in addresses]
+
+    assert not any("too many" in each for each in run(refusals(range(MAX_SOURCES))))
+    (last,) = run(refusals(range(MAX_SOURCES, MAX_SOURCES + 1)))
+    assert "too many notices; try again later" in last
+    (known,) = run(refusals(range(1)))
+    assert "too many" not in known
+    clock.now += WINDOW_SECONDS
+    (later,) = run(refusals(range(MAX_SOURCES, MAX_SOURCES + 1)))
+    assert "too many" not in later
+
+
+def test_no_name_leads_to_this_machine(carried: Carried, database: Database) -> None:
+    """Anybody can make a name resolve here; the word of who calls from here says no more."""
+    said = notice(carried, "git://mirror.example.org/project.git")
+    answer = run(
+        Notices(MirrorTable(database), lambda: True).receive(entry(carried), said, "127.0.0.1")
+    )
+    assert "only its addresses and localhost" in answer.refusal
 
 
 def test_a_clock_that_is_set_back_turns_nobody_away(carried: Carried, database: Database) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from gittorrent.gtp import exchange, received, tracker_table
 from gittorrent.gtp import limits as gtp
-from gittorrent.gtp.node import addresses, link
-from gittorrent.node import connection_limiter
+from gittorrent.gtp.node import addresses, daemon, link, room
+from gittorrent.node import connection_limiter, held_bytes
 from gittorrent.push import certificate, chain, checkpoint, fresh, log, rule
 from gittorrent.push import object as push_object
 from gittorrent.reel import manifest
@@ -198,7 +198,9 @@ def _gtp() -> dict[str, str]:
         "address": f"{gtp.MAX_ADDRESS:,} bytes",
         "reel size": _power(gtp.MAX_REEL_SIZE),
         "block size": f"{_kib(gtp.MIN_BLOCK_SIZE)} to {_power(gtp.MAX_BLOCK_SIZE + 1)} - 1",
-        "blocks of a reel": _power(gtp.MAX_BLOCKS),
+        "blocks of a reel": (
+            f"{_power(gtp.MAX_BLOCKS)}; of what a peer says it has a bit each is kept"
+        ),
         "object ids in a request": (
             f"{gtp.MAX_OBJECTS_ASKED:,} objects, {gtp.MAX_OBJECTS_ASKED:,} bases"
         ),
@@ -207,10 +209,22 @@ def _gtp() -> dict[str, str]:
             f"{gtp.MAX_OPEN_REQUESTS:,}; in `perl-2008` {_power(gtp.MAX_BLOCKS)}, "
             "since it asks for all commits at once"
         ),
-        "questions waiting": f"{link.MOST_QUEUED:,}",
+        "questions waiting": (
+            f"{link.MOST_QUEUED:,}; in `perl-2008` beside those {_power(gtp.MAX_BLOCKS)} data "
+            "requests"
+        ),
+        "of all peers: messages that nobody asked for; answers in either direction with requests "
+        "for them": (
+            f"{_mib(room.MAX_TALK)}; {_mib(room.MAX_DATA)}; beyond that the connection for which "
+            f"most is held is given up, never one with less than {_kib(held_bytes.SMALL)}"
+        ),
+        "of all peers: data that waits to be stored": (
+            f"{_mib(room.MAX_STORING)}, then those who sent some are not read on"
+        ),
         "connections": (
-            f"{gtp.MAX_CONNECTIONS:,} a node, {gtp.MAX_PER_ADDRESS:,} from one address "
-            "(loopback excepted)"
+            f"{gtp.MAX_CONNECTIONS:,} that came in, {gtp.MAX_PER_ADDRESS:,} from one address "
+            f"(loopback excepted); {daemon.MOST_CALLS:,} that a node opened for one swarm, and "
+            f"{gtp.MAX_CONNECTIONS:,} for all of up to {gtp.MAX_CONNECTIONS:,} swarms"
         ),
         "connections of a tracker": (
             f"{connection_limiter.MAX_CONNECTIONS:,}, {connection_limiter.MAX_PER_ADDRESS:,} from "

@@ -264,6 +264,19 @@ def test_limits() -> None:
         parse_manifest(TEXT.ljust(MAX_TEXT + 1, b"\n"))
 
 
+def test_a_pack_has_no_more_objects_than_bytes_for_them() -> None:
+    """What is set aside for the objects goes by their number, which costs nothing to write."""
+    found = manifest()
+    most = found.pack_size // 3
+    for objects, fits in ((most, True), (most + 1, False), (0, False)):
+        text = manifest(segments=(Segment(12, objects, 0, ()),), objects=objects).text()
+        if fits:
+            assert parse_manifest(text).objects == most
+        else:
+            with pytest.raises(ManifestError, match=r"do not fit|without objects"):
+                parse_manifest(text)
+
+
 def test_errors_say_where() -> None:
     with pytest.raises(ManifestError, match="line 9: expected a number"):
         parse_manifest(TEXT.replace(b"objects 30", b"objects many"))

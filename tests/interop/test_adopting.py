@@ -228,6 +228,25 @@ def test_a_clone_becomes_the_origin_and_keeps_branches_it_never_had(
     reader.gittorrent("verify", bare).ok()
 
 
+def test_a_clone_that_is_adopted_gets_the_whole_log_of_a_mirror(
+    owner: Person, key: Path, people: Callable[[str], Person]
+) -> None:
+    """A clone's has no pushes that checkpoints took; who pushed what before is not to be lost."""
+    reader = people("reader")
+    with serve(owner) as daemon:
+        reader.git("clone", "-q", daemon.url(), "project").ok()
+        done = reader.gittorrent("adopt", reader.root / "project", "--key", key).ok()
+    assert "from now on, not" not in done.err
+    shown = [
+        json.loads(who.gittorrent("log", "project", "--json").ok().out) for who in (owner, reader)
+    ]
+    assert shown[0] == shown[1]
+    assert any(entry["kind"] == "certificate" for entry in shown[1])
+    reader.gittorrent("verify", "project").ok()
+    commit(reader, reader.root / "project", "goes on")
+    publish(reader, reader.root / "project")
+
+
 @pytest.mark.parametrize("now", ["another", "plain", "babble"])
 def test_a_place_that_leads_elsewhere_by_now_stops_no_owner(
     owner: Person, key: Path, people: Callable[[str], Person], now: str

@@ -161,10 +161,18 @@ class Acquisition:
         return await self._log_follower.open()
 
     async def fetch_log(
-        self, store: LogStore, object_format: ObjectFormat, *, short: bool, whole: bool = False
+        self,
+        store: LogStore,
+        object_format: ObjectFormat,
+        *,
+        short: bool,
+        whole: bool = False,
+        complete: bool = False,
     ) -> VerifiedLog:
         """Bring the log up to date, verified; see `LogFollower.fetch_log`."""
-        log = await self._log_follower.fetch_log(store, object_format, short=short, whole=whole)
+        log = await self._log_follower.fetch_log(
+            store, object_format, short=short, whole=whole, complete=complete
+        )
         self._peer_manager.content.know(log, store)
         self._repository = log.repository
         now = int(self._context.clock())

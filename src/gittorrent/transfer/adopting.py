@@ -158,7 +158,7 @@ class Adopting:
             self._database,
             self._reporter,
             max_bytes=self._max_bytes,
-            keeps_source=True,
+            adopting=True,
         )
 
     def _alone(self, repository: RepositoryId) -> AbstractAsyncContextManager[None]:

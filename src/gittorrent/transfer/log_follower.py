@@ -208,7 +208,13 @@ class LogFollower:
         self.first_contact = expected is None and known is None
 
     async def fetch_log(
-        self, store: LogStore, object_format: ObjectFormat, *, short: bool, whole: bool = False
+        self,
+        store: LogStore,
+        object_format: ObjectFormat,
+        *,
+        short: bool,
+        whole: bool = False,
+        complete: bool = False,
     ) -> VerifiedLog:
         """Bring the log up to date with the first mirror's, verified entry by entry.
 
@@ -220,6 +226,7 @@ class LogFollower:
             object_format: of the repository.
             short: whether a clone's log will do, which begins where the keeper is to be believed.
             whole: whether one that was kept as such is to be had from its first checkpoint on.
+            complete: whether it is to have the pushes, too, that its checkpoints took.
 
         Raises:
             IdentityError: the log belongs to another repository.
@@ -228,7 +235,7 @@ class LogFollower:
         """
         self._short = short
         log = await stoppable(store.open)
-        if whole and log.begins_late:
+        if (whole and log.begins_late) or (complete and _lacks_pushes(log)):
             log = await self._with_its_past(log, store, object_format)
         while True:
             try:
@@ -253,7 +260,7 @@ class LogFollower:
     async def _with_its_past(
         self, log: VerifiedLog, store: LogStore, object_format: ObjectFormat
     ) -> VerifiedLog:
-        """Return a log with the checkpoints from before it begins, if the first mirror has them."""
+        """Return a log with what a clone's does without, if the first mirror has that."""
         fresh = VerifiedLog(object_format)
         try:
             await self._follow(fresh, store, self.first, self.mirror_list, self._mirror)
@@ -263,7 +270,8 @@ class LogFollower:
             self._context.reporter.detail(f"the log's past is not to be had: {error}")
             return log
         # What was verified before has to be in it.
-        return fresh if log.head in fresh.ids and len(fresh.ids) > len(log.ids) else log
+        has_more = log.head in fresh.ids and len(fresh.entries) > len(log.entries)
+        return fresh if has_more else log
 
     async def _give_way(self, error: GitTorrentError) -> None:
         """Turn to the next mirror after one failed; if there is none, the failure stands."""
@@ -466,3 +474,10 @@ def _format_of(found: MirrorList, url: str) -> ObjectFormat:
     if object_format is None:
         raise UnreachableError(f"{url} has no push yet")
     return object_format
+
+
+def _lacks_pushes(log: VerifiedLog) -> bool:
+    """Tell whether a log is without a push that one of its checkpoints took, as a clone's is."""
+    return any(
+        item.push not in log for each in log.ids for item in log.checkpoint(each).checkpoint.taken
+    )

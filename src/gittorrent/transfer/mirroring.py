@@ -127,8 +127,8 @@ class Mirroring:
         judge: is shown the log before anything else is downloaded, and may raise.
         by_id: whether the id alone says what is followed: then no mirror that it came from is
             recorded as one that somebody named.
-        keeps_source: whether the recorded source stays, as where a mirror is about to become an
-            origin.
+        adopting: whether the mirror is about to become an origin: its source stays what it was,
+            and it gets the whole log where a clone had less.
     """
 
     def __init__(
@@ -145,11 +145,11 @@ class Mirroring:
         judge: Callable[[VerifiedLog], None] = lambda _log: None,
         *,
         by_id: bool = False,
-        keeps_source: bool = False,
+        adopting: bool = False,
     ) -> None:
         self._judge = judge
         self._by_id = by_id
-        self._keeps_source = keeps_source
+        self._adopting = adopting
         self._location = location
         self._home = home
         self._database = database
@@ -365,7 +365,7 @@ class Mirroring:
         info = carried.info
         chosen = self._name_for(carried, log) if name is None else name
         wanted = info.renamed(chosen, *self._policy_names(log, chosen))
-        if self._is_first and not self._keeps_source and self._is_named(acquisition.url):
+        if self._is_first and not self._adopting and self._is_named(acquisition.url):
             wanted = replace(wanted, source=acquisition.source_url())
         if info.source != wanted.source:
             self._reporter.note(f"{chosen} follows {wanted.source} from now on, not {info.source}")
@@ -413,7 +413,9 @@ class Mirroring:
     ) -> tuple[VerifiedLog, bool]:
         store = carried.log_store
         before, known = store.ids(), store.entries()
-        log = await acquisition.fetch_log(store, object_format, short=False)
+        log = await acquisition.fetch_log(
+            store, object_format, short=False, whole=self._adopting, complete=self._adopting
+        )
         assert log.head is not None
         judge(log)
         if is_new:

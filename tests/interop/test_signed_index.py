@@ -261,7 +261,8 @@ def test_an_index_that_nobody_gives_rightly_is_none(
     (index,) = origin.indexes.all()
     index.pack.chmod(0o644)
     spoil(index.pack, 1500)
-    with serving(origin, tmp_path / "h") as served:
+    # As long as reels are built there the node cannot put it right, which would be soon enough.
+    with locked(origin.layout.building_lock), serving(origin, tmp_path / "h") as served:
         done = person.git(*SETTING, "clone", "-q", "--bare", url_of(served), "clone")
     assert done.status != 0
     assert not (person.root / "clone").exists()

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -70,21 +71,42 @@ def newest(carried: Carried) -> StoredReel:
     return found
 
 
+@contextlib.contextmanager
+def beside_a_liar(
+    origin: Carried, tmp_path: Path, kind: type[RepositoryContent] = hostile.LacksEverything
+) -> Iterator[tuple[Served, Served]]:
+    """Serve what lacks the newest reel, and list a mirror that says it has that and gives none.
+
+    Yields:
+        Both, the mirror that is named first.
+    """
+    keeps = nodes.copy_as_mirror(origin, tmp_path / "keeps.git", "git://127.0.0.1:1/project.git")
+    origin.layout.manifest(newest(origin).id).unlink()
+    home = nodes.make_home(tmp_path / "h")
+    with (
+        hostile.lying(keeps, nodes.make_home(tmp_path / "l"), kind) as liar,
+        nodes.serving(origin, home=home) as served,
+    ):
+        nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
+        yield served, liar
+
+
+def is_said(words: str, person: Person, url: str) -> bool:
+    """Tell whether a clone says something; on a slow machine it may be too late for one or two."""
+    clones = (person.git("clone", "-v", "--mirror", url, f"a{number}") for number in range(20))
+    return any(words in done.ok().err for done in clones)
+
+
 @pytest.mark.parametrize("kind", [hostile.LacksEverything, Withholds])
 def test_a_reel_that_a_stranger_withholds_comes_otherwise(
     origin: Carried, person: Person, tmp_path: Path, kind: type[RepositoryContent]
 ) -> None:
-    keeps = nodes.copy_as_mirror(origin, tmp_path / "keeps.git", "git://127.0.0.1:1/project.git")
-    origin.layout.manifest(newest(origin).id).unlink()
-    home = nodes.make_home(tmp_path / "h")
     Withholds.ended.clear()
-    with hostile.lying(keeps, nodes.make_home(tmp_path / "l"), kind) as liar:
-        nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
-        with nodes.serving(origin, home=home) as served:
-            try:
-                person.git("clone", "--mirror", url_of(served), "c").ok()
-            finally:
-                Withholds.ended.set()
+    with beside_a_liar(origin, tmp_path, kind) as (served, _):
+        try:
+            person.git("clone", "--mirror", url_of(served), "c").ok()
+        finally:
+            Withholds.ended.set()
     same_refs(person, origin)
 
 
@@ -92,19 +114,10 @@ def test_who_withheld_a_reel_is_not_waited_for_again(
     origin: Carried, person: Person, tmp_path: Path
 ) -> None:
     """It is known by its URL, and others do."""
-    keeps = nodes.copy_as_mirror(origin, tmp_path / "keeps.git", "git://127.0.0.1:1/project.git")
-    origin.layout.manifest(newest(origin).id).unlink()
-    home, excluded = nodes.make_home(tmp_path / "h"), "is excluded from this download"
-    with (
-        hostile.lying(keeps, nodes.make_home(tmp_path / "l"), hostile.LacksEverything) as liar,
-        nodes.serving(origin, home=home) as served,
-    ):
-        nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
-        words = ("clone", "-v", "--mirror", url_of(served))
-        # On a machine that is very slow it may be too late to say anything.
-        tries = (person.git(*words, f"a{number}").ok() for number in range(20))
-        assert any(excluded in done.err for done in tries)
-        assert excluded not in person.git(*words, "b").ok().err
+    excluded = "is excluded from this download"
+    with beside_a_liar(origin, tmp_path) as (served, liar):
+        assert is_said(excluded, person, url_of(served))
+        assert excluded not in person.git("clone", "-v", "--mirror", url_of(served), "b").ok().err
         gitcmd.git(person.root / "b", "fsck", "--strict")
     with contextlib.closing(Database(person.node / "node.sqlite")) as database:
         repository = origin.log().repository
@@ -116,22 +129,13 @@ def test_who_cannot_write_down_who_withheld_a_reel_has_a_clone_all_the_same(
     origin: Carried, person: Person, tmp_path: Path
 ) -> None:
     """As where the clone itself fills the disk."""
-    keeps = nodes.copy_as_mirror(origin, tmp_path / "keeps.git", "git://127.0.0.1:1/project.git")
-    origin.layout.manifest(newest(origin).id).unlink()
-    home, said = nodes.make_home(tmp_path / "h"), "is not remembered for later"
     person.gittorrent("status").ok()
     with contextlib.closing(sqlite3.connect(person.node / "node.sqlite")) as database:
         database.execute("DROP TABLE withheld")
         empty = "SELECT '' AS repository_id, '' AS url, 0 AS moment WHERE 0"
         database.execute(f"CREATE VIEW withheld AS {empty}")  # it can be read, and not written to
-    with (
-        hostile.lying(keeps, nodes.make_home(tmp_path / "l"), hostile.LacksEverything) as liar,
-        nodes.serving(origin, home=home) as served,
-    ):
-        nodes.list_mirrors(home, origin, f"{liar.git}/project.git")
-        words = ("clone", "-v", "--mirror", url_of(served))
-        tries = (person.git(*words, f"a{number}").ok() for number in range(20))
-        assert any(said in done.err for done in tries)
+    with beside_a_liar(origin, tmp_path) as (served, _):
+        assert is_said("is not remembered for later", person, url_of(served))
 
 
 def test_a_signed_index_that_is_withheld_is_made_here(

@@ -212,8 +212,7 @@ def test_repository_not_carried(project_node: Served, person: Person) -> None:
 def test_bad_url(person: Person, url: str, fragment: str) -> None:
     person.gittorrent("clone", url, "c").failed(2, fragment)
     if url.startswith("gittorrent:") and fragment != "names no host":
-        done = person.git("clone", url, "c").failed(128, fragment)
-        assert "aborted session" not in done.err, "git has nothing to add"
+        person.git("clone", url, "c").failed(128, fragment)
 
 
 # --- who it is -----------------------------------------------------------------------------------

@@ -71,7 +71,6 @@ class Helper:
         reporter: tells the user.
         loop: runs what is asynchronous.
         interruptions: cancel it.
-        commands: git's, of which the first question is answered.
     """
 
     def __init__(
@@ -84,7 +83,6 @@ class Helper:
         reporter: TerminalReporter,
         loop: asyncio.AbstractEventLoop,
         interruptions: Interruptions,
-        commands: Input,
     ) -> None:
         self._remote = remote
         self._location = location
@@ -94,7 +92,7 @@ class Helper:
         self._reporter = reporter
         self._loop = loop
         self._interruptions = interruptions
-        self._input = commands
+        self._input = Input()
         self._options = Options()
         self._opened = False
         self._has_fetched = False
@@ -302,12 +300,6 @@ def main() -> int:
 def _run_helper(
     remote: str, url: str, reporter: TerminalReporter, interruptions: Interruptions
 ) -> None:
-    commands = Input()
-    if (first := commands.line()) == "capabilities":
-        # At once: of a helper that fails before that git says more than the helper's own words.
-        _say(*CAPABILITIES, "")
-    elif first is not None:
-        commands.put_back(first)
     location = parse_location(url)
     require_asked_for(url)
     home = open_home()
@@ -353,15 +345,7 @@ def _run_helper(
             stack.callback(reporter.close)
             stack.callback(interruptions.settle)
             helper = Helper(
-                remote,
-                location,
-                settings,
-                indexing,
-                fetcher,
-                reporter,
-                loop,
-                interruptions,
-                commands,
+                remote, location, settings, indexing, fetcher, reporter, loop, interruptions
             )
             stack.callback(helper.close)
             helper.serve()
@@ -446,10 +430,6 @@ class Input:
         found = self._read[:end].decode("utf-8", "surrogateescape")
         del self._read[: end + 1]
         return found
-
-    def put_back(self, line: str) -> None:
-        """Let a line be the next one once more."""
-        self._read[:0] = f"{line}\n".encode("utf-8", "surrogateescape")
 
     def rest(self) -> bytes:
         """Return what was read and is no line yet, for the relay to send on."""

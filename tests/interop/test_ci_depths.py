@@ -114,7 +114,7 @@ def moves(site: Site, draw: random.Random, number: int) -> None:
         site.commit(str(number), branch)
 
 
-@pytest.mark.parametrize("seed", seeds("GITTORRENT_CI_SEED", usual=3, exhaustive=100))
+@pytest.mark.parametrize("seed", seeds("GITTORRENT_CI_SEED", usual=1, exhaustive=100))
 def test_work_trees_from_before_have_what_git_by_itself_gets(site: Site, seed: int) -> None:
     """Jobs fetch at a depth on top of what they have, and sometimes otherwise."""
     draw = random.Random(seed)

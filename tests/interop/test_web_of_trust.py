@@ -200,7 +200,7 @@ def test_another_program_finds_the_same_certifications(people: GpgPeople) -> Non
     assert KeyRef.parse(f"openpgp:{Cert.from_bytes(alice.certificate()).fingerprint}") == alice.key
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=EXHAUSTIVE) for n in range(2, 12))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=EXHAUSTIVE) for n in range(1, 12))])
 def test_random_webs_are_read_alike_without_gpg(people: GpgPeople, seed: int) -> None:
     """Who is vouched for, in all ways to ask, is what a second reading of the bytes comes to."""
     chance = random.Random(seed)

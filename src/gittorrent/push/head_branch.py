@@ -95,9 +95,10 @@ def default_branch(listing: Listing) -> RefName | None:
     Args:
         listing: what is shown.
     """
-    if listing.value(listing.head) is not None:
-        return listing.head
-    return successor(listing.head, {}, listing.shown_refs())
+    for name in (listing.head, *_USUAL):
+        if listing.value(name) is not None:
+            return name
+    return min((name for name in listing.shown_refs() if name.startswith(BRANCHES)), default=None)
 
 
 def _preferred(names: Sequence[RefName]) -> RefName:

@@ -177,10 +177,8 @@ class CiHelper:
 
     def _call_node(self) -> None:
         """Call the node, which finds out about the upstream."""
+        settings = read_ci_settings()
         try:
-            settings = read_ci_settings()
-            if settings.has_lfs:
-                self._lead_lfs()
             place = settings.socket or named_home().ci_socket
             self._node = CiNode(place, parse_ci_url(self._url).url)
             self._node.begin()
@@ -188,6 +186,8 @@ class CiHelper:
             self._no_node = str(error)
             if self._node is not None:
                 self._node.is_there = False
+        if settings.has_lfs:
+            self._lead_lfs()
 
     def _listing(self, request: bytes) -> int | None:
         """Return a descriptor of the file with the upstream's refs, which the node asks for now.

@@ -28,7 +28,7 @@ from gittorrent.ownership import NotOwnError, require_own
 from gittorrent.permissions import denied_at
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.repository.carried import ORIGIN, open_carried
-from gittorrent.repository.damaged_reels import damaged_reels
+from gittorrent.repository.damaged_reels import damaged_reels, part_in_words
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.recorded_key import present_place
@@ -180,7 +180,7 @@ def _look_at_reels(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
         except OSError:
             continue  # that it is denied is said of its place
         for reel in damaged:
-            what = f"{reel.what} of reel {reel.manifest} of {row.name} is damaged"
+            what = f"{part_in_words(reel.part)} of reel {reel.manifest} of {row.name} is damaged"
             yield problem("reels", f"{what} in {reel.path}", DAMAGE_HINT)
 
 

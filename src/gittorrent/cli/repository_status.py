@@ -19,7 +19,7 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.push.history import awaited
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
-from gittorrent.repository.damaged_reels import damaged_reels
+from gittorrent.repository.damaged_reels import damaged_reels, part_in_words
 from gittorrent.repository.readers_file import is_private_here
 from gittorrent.repository.unpublished import describe_unpublished, unpublished_refs
 from gittorrent.store.following import FollowTable
@@ -230,9 +230,8 @@ DAMAGE_HINT = (
 
 def describe_damage(reel: DamagedReelStatus) -> str:
     """Return in words that a reel is damaged, and what to do."""
-    what, given = f"part {reel.part}", ", and the reel is given to nobody"
-    if not reel.part:
-        what, given = "what lies around the parts", ""
+    what = part_in_words(reel.part - 1)
+    given = ", and the reel is given to nobody" if reel.part else ""
     return f"{what} of reel {reel.manifest} is damaged in {reel.path}{given}: {DAMAGE_HINT}"
 
 

@@ -21,7 +21,7 @@ MAX_LENDERS = 1000
 """Object directories looked at; git itself opens each."""
 
 _ESCAPE = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
-_SPECIAL = re.compile(rb'^["#]|\n')
+_SPECIAL = re.compile(r'^["#]|\n')
 _SHORT = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
@@ -32,15 +32,12 @@ def alternates_file(objects: Path) -> Path:
 
 def borrow(objects: Path, others: Iterable[Path]) -> None:
     """Write down what an object directory borrows from, whatever bytes the paths are."""
-    paths = [os.fsencode(path.resolve()) for path in others]
-    alternates_file(objects).write_bytes(b"".join(_line(path) + b"\n" for path in paths))
+    lines = "".join(f"{_line(str(path.resolve()))}\n" for path in others)
+    alternates_file(objects).write_bytes(os.fsencode(lines))
 
 
-def _line(path: bytes) -> bytes:
-    if not _SPECIAL.search(path):
-        return path
-    escaped = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
-    return b'"' + escaped + b'"'
+def _line(path: str) -> str:
+    return quoted(path).replace("\n", "\\n") if _SPECIAL.search(path) else path
 
 
 def borrowing(git: Git, directories: Iterable[Path]) -> Git:
@@ -50,13 +47,13 @@ def borrowing(git: Git, directories: Iterable[Path]) -> Git:
         git: the repository.
         directories: few enough for one variable of the environment.
     """
-    paths = ":".join(_quoted(str(directory)) for directory in directories)
+    paths = ":".join(quoted(str(directory)) for directory in directories)
     return replace(git, variables={**git.variables, "GIT_ALTERNATE_OBJECT_DIRECTORIES": paths})
 
 
-def _quoted(path: str) -> str:
-    """Return a path as git's lists of paths may have it, whatever is in it (git(1))."""
-    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def quoted(text: str) -> str:
+    """Return a text as git takes it in lists of paths and in settings (git(1), git-config(1))."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def lenders(objects: Path) -> Iterator[Path]:

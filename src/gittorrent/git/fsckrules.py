@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gittorrent.errors import TrustError, UsageError
+from gittorrent.git.runner import failure_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,7 +61,8 @@ class RulesBrokenError(TrustError):
     ) -> None:
         found = _BROKEN.search(said)
         if found is None:
-            what, name = f"an object breaks fsck's rules: {_complaint(said)}", "<rule>"
+            shown = "; ".join(failure_in(said).splitlines())
+            what, name = f"an object breaks fsck's rules: {shown}", "<rule>"
         else:
             oid, name, why = found.groups()
             what = f"object {oid} breaks fsck's rules: {name}: {why.strip()}"
@@ -96,13 +98,6 @@ class FsckRules(Struct, frozen=True):
         """The settings for a git that fetches."""
         made = [f"{_PREFIX}{name}={value}" for name, value in self.exceptions]
         return ["transfer.fsckObjects=true", "fetch.fsckObjects=true", *made]
-
-
-def _complaint(said: str) -> str:
-    """Return what is wrong in git's words, without its progress and what a server said."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("error:", "fatal:"))]
-    return "; ".join(told or lines[-1:])
 
 
 def says_rules_are_broken(said: str) -> bool:

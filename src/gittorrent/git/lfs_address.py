@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
+from gittorrent.git.alternates import quoted
 from gittorrent.git.ci_settings import ask_git
 from gittorrent.git.repository import common_directory
 from gittorrent.wire.ci_urls import without_login
@@ -83,14 +84,9 @@ def lfs_address(url: str) -> str:
 
 
 def _settings(remote: str, address: str) -> bytes:
-    at = _quoted(address)
-    text = f"[remote {_quoted(remote)}]\n\tlfsurl = {at}\n[url {at}]\n\tinsteadOf = {at}\n"
+    at = quoted(address)
+    text = f"[remote {quoted(remote)}]\n\tlfsurl = {at}\n[url {at}]\n\tinsteadOf = {at}\n"
     return text.encode("utf-8", "surrogateescape")
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _pattern(url: str) -> str:

@@ -48,7 +48,7 @@ _OWN_TROUBLE = (
 """What git says (in the C locale) when it failed for reasons of this machine."""
 
 
-def _failure_in(said: str) -> str:
+def failure_in(said: str) -> str:
     """Return what is said of a failure, without the progress before it."""
     lines = [line.strip() for line in said.splitlines()]
     found = [line for line in lines if line.startswith(("fatal:", "error:"))]
@@ -94,7 +94,7 @@ class GitError(LocalError):
     """A git command failed; holds what it said on standard error."""
 
     def __init__(self, command: Sequence[str], status: int, stderr: bytes, where: str) -> None:
-        said = _failure_in(stderr.decode(errors="backslashreplace").strip())
+        said = failure_in(stderr.decode(errors="backslashreplace").strip())
         name = " ".join(command[:2])
         shown = said or f"exit status {status}"
         super().__init__(f"git {name} failed in {where}: {shown}", hint=_way_out(said, where))

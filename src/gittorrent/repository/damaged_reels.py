@@ -29,6 +29,11 @@ AROUND = -1
 """In place of a part: what lies around the parts of a reel's file, and its index."""
 
 
+def part_in_words(part: int) -> str:
+    """Return what a part is called, counted from 0, or `AROUND`."""
+    return "what lies around the parts" if part == AROUND else f"part {part + 1}"
+
+
 class DamagedReel(Struct, frozen=True):
     """A reel of which a part is damaged.
 
@@ -45,11 +50,6 @@ class DamagedReel(Struct, frozen=True):
     path: str
     found: int
     state: tuple[int, int, int]
-
-    @property
-    def what(self) -> str:
-        """What is damaged, in words."""
-        return "what lies around the parts" if self.part == AROUND else f"part {self.part + 1}"
 
     @property
     def is_as_it_was(self) -> bool:

@@ -29,18 +29,15 @@ class Patience:
 
     def __init__(self, client_timeouts: ClientTimeouts, now: float) -> None:
         self._client_timeouts = client_timeouts
-        self._begin(now)
+        self.renew(now)
         self._excused = now
 
-    def _begin(self, now: float) -> None:
+    def renew(self, now: float) -> None:
+        """Begin anew, as where up to now it was us who did not ask."""
         self._since = self._looked = now
         self._bytes = 0
         self._owed = 0.0
         self._silent = 0.0
-
-    def renew(self, now: float) -> None:
-        """Begin anew: up to now it was us who did not ask."""
-        self._begin(now)
 
     def flowed(self, count: int) -> None:
         """Note that bytes of parts came."""
@@ -64,7 +61,7 @@ class Patience:
         """
         elapsed, self._looked = now - self._looked, now
         if self._bytes >= self._client_timeouts.least_parts:
-            self._begin(now)
+            self.renew(now)
             return ""
         if is_owed:
             self._owed += elapsed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_another_file(runner: Person, tmp_path: Path) -> None:
     assert "gittorrent::ci+https://github.com/" in path.read_text()
     assert not (runner.root / "home" / ".gitconfig").exists()
     shown = json.loads(runner.gittorrent("ci", "undo", "--file", path, "--json").ok().out)
-    assert shown == {"prefixes": ["https://github.com/"]}
+    assert shown == {"prefixes": ["https://github.com/"], "git_only": []}
     assert path.read_text() == ""
 
 
@@ -151,3 +152,84 @@ def test_one_repository_is_taken_out_by_a_longer_rule(runner: Person, config: Pa
     assert runner.git("ls-remote", "--get-url", url).ok().out == f"{url}\n"
     runner.gittorrent("ci", "undo").ok()
     assert url in config.read_text()
+
+
+def led(runner: Person, *words: str) -> bool:
+    """Tell whether git goes to the node, by the address that it says it would ask."""
+    return runner.git(*words).ok().out.startswith("gittorrent::ci+")
+
+
+def remote(runner: Person, url: str) -> bool:
+    """Tell whether git goes to the node in a repository whose remote has a URL."""
+    folder = runner.root / f"repository{len(list(runner.root.glob('repository*')))}"
+    runner.git("init", "-q", folder).ok()
+    runner.git("-C", folder, "remote", "add", "origin", url).ok()
+    return led(runner, "-C", str(folder), "ls-remote", "--get-url", "origin")
+
+
+def test_git_alone_is_led_where_it_has_such_a_remote(runner: Person, config: Path) -> None:
+    words = ["--for", "https://h.example/te*m", "--for", "https://h.example/one/repo.git"]
+    done = runner.gittorrent(*SET_UP, *words, "--user", "job", "--git-only").ok()
+    assert "github.com/ (git alone, by its remotes)" in done.out
+    assert "insteadOf = https" not in config.read_text()
+    for url in ("https://github.com/x/y", "https://h.example/te*m/y", "https://job:t@h.org/y/z"):
+        assert remote(runner, url), url
+        assert not led(runner, "ls-remote", "--get-url", url), url
+    for url in ("https://h.example/one/repo", "https://h.example/one/repo.git"):
+        assert remote(runner, url), url
+    for url in (
+        "https://github.org/x/y",
+        "https://h.example/team/y",
+        "https://h.example/one/other",
+    ):
+        assert not remote(runner, url), url
+    status = runner.gittorrent("ci", "status").ok()
+    assert "github.com/ goes to this machine's node (git alone" in status.out
+    shown = json.loads(runner.gittorrent("ci", "undo", "--json").ok().out)
+    assert len(shown["git_only"]) == len(shown["prefixes"]) == 4
+    assert config.read_text() == BEFORE
+    assert list(config.parent.iterdir()) == [config]
+
+
+def test_the_way_to_the_node_is_changed(runner: Person, config: Path) -> None:
+    runner.gittorrent(*SET_UP).ok()
+    all_are_led = config.read_text()
+    runner.gittorrent(*SET_UP, "--git-only").ok()
+    git_is_led = config.read_text()
+    runner.gittorrent(*SET_UP, "--git-only").ok()
+    assert config.read_text() == git_is_led
+    assert not led(runner, "ls-remote", "--get-url", "https://github.com/x/y")
+    runner.gittorrent(*SET_UP).ok()
+    assert config.read_text() == all_are_led
+    assert list(config.parent.iterdir()) == [config]
+
+
+def test_all_users_read_the_rules_for_git(runner: Person, tmp_path: Path) -> None:
+    path = tmp_path / "system"
+    path.touch(0o644)
+    admin = Person(runner.root, runner.git_program, {"GIT_CONFIG_SYSTEM": str(path)})
+    before = os.umask(0o077)
+    try:
+        admin.gittorrent(*SET_UP, "--system", "--git-only", "--socket", "/run/g/ci.sock").ok()
+    finally:
+        os.umask(before)
+    (beside,) = tmp_path.glob("system.*")
+    assert beside.stat().st_mode & 0o777 == 0o644
+
+
+def test_undo_in_a_copy_leaves_the_rules_of_the_first(runner: Person, config: Path) -> None:
+    """Runners copy a user's configuration to homes of jobs."""
+    runner.gittorrent(*SET_UP, "--git-only").ok()
+    copy = runner.root / "copy"
+    copy.write_text(config.read_text())
+    runner.gittorrent("ci", "undo", "--file", copy).ok()
+    assert copy.read_text() == BEFORE
+    assert remote(runner, "https://github.com/x/y")
+
+
+def test_rules_for_git_that_are_gone(runner: Person, config: Path) -> None:
+    runner.gittorrent(*SET_UP, "--git-only").ok()
+    Path(f"{config}.gittorrent-ci").unlink()
+    assert "nothing is set up" in runner.gittorrent("ci", "status").ok().out
+    runner.gittorrent("ci", "undo").ok()
+    assert config.read_text() == BEFORE

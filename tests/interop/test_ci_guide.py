@@ -115,10 +115,11 @@ def test_a_fleet(tmp_path: Path, server: WebServer) -> None:
 def test_a_longer_rule_leads_past_the_node(tmp_path: Path, server: WebServer) -> None:
     person = somebody(tmp_path / "machine")
     here = words_here(server)
-    run(person, here(typed(GUIDE, "One machine")[2]))
     url = f"{server.base}/team/project.git"
-    assert "gittorrent" in person.git("clone", url, "led").ok().err
-    (rule,) = typed(GUIDE, "What else reads the setting")
+    git_only, rule = typed(GUIDE, "What else reads the setting")
+    for number, setup in enumerate([git_only, typed(GUIDE, "One machine")[2]]):
+        run(person, here(setup))
+        assert "gittorrent" in person.git("clone", url, f"led{number}").ok().err
     run(person, here(rule).replace("team/large", "team/project"))
     assert "gittorrent" not in person.git("clone", url, "past").ok().err
 
@@ -128,7 +129,7 @@ def test_git_lfs_goes_past_the_node_by_that_rule(tmp_path: Path, server: WebServ
     person = somebody(tmp_path / "machine")
     here = words_here(server)
     run(person, here(typed(GUIDE, "One machine")[2]))
-    (rule,) = typed(GUIDE, "What else reads the setting")
+    _, rule = typed(GUIDE, "What else reads the setting")
     run(person, here(rule))
     person.git("init", "-q", "large").ok()
     person.git("-C", "large", "remote", "add", "origin", f"{server.base}/team/large.git").ok()

@@ -66,10 +66,10 @@ def a_machine(root: Path, road: str, git: str = "git") -> Iterator[Machine]:
         yield machine
 
 
-def set_up(machine: Machine) -> None:
-    """Lead the jobs of a machine to its node."""
+def set_up(machine: Machine, *words: str) -> None:
+    """Lead the jobs of a machine to its node, with more options."""
     base = f"{machine.server.base}/"
-    machine.person.gittorrent("ci", "setup", "--for", base, "--user", "me").ok()
+    machine.person.gittorrent("ci", "setup", "--for", base, "--user", "me", *words).ok()
 
 
 def a_node(machine: Machine) -> contextlib.AbstractContextManager[Daemon]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HELPER = "git-remote-gittorrent"
 
+_WITH_REMOTES = " (git alone, by its remotes)"
+
 _OWNERS_SLASHES = 4
 """Those of ``https://HOST/OWNER/``: what has more may be one repository."""
 
@@ -76,6 +78,11 @@ def _where(function: Callable[..., Any]) -> Callable[..., Any]:
     multiple=True,
     help="Also URLs with this name and a password before the host, as gitlab-ci-token.",
 )
+@click.option(
+    "--git-only",
+    is_flag=True,
+    help="Lead git alone, where a remote has such a URL: cargo, JGit and the like go on as before.",
+)
 @quiet_option
 @json_option
 def setup(
@@ -84,6 +91,7 @@ def setup(
     file: Path | None,
     socket: Path | None,
     users: tuple[str, ...],
+    git_only: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -95,11 +103,15 @@ def setup(
     url.<base>.insteadOf and what git needs for that, and nothing else; 'gittorrent ci undo' takes
     it away. The node serves what [ci] in node.toml allows.
 
+    Programs with git code of their own, such as cargo, fail at what is led there. With --git-only
+    they see none of it; nor does a git that is given a URL in place of a remote, as Jenkins' is.
+
     \b
     Examples:
       gittorrent ci setup --for https://github.com/
       gittorrent ci setup --for https://gitlab.example.org/ --user gitlab-ci-token
       gittorrent ci setup --system --for https://github.com/ --socket /run/gittorrent/ci.sock
+      gittorrent ci setup --git-only --for https://github.com/
     """
     if socket is not None and not socket.is_absolute():
         raise UsageError(f"--socket {socket}: git knows it from everywhere; write the whole path")
@@ -115,13 +127,14 @@ def setup(
     place = place_of(scope, file)
     # Named in any case: jobs have homes of their own.
     named = socket or named_home().ci_socket.absolute()
-    done = set_up(place, beginnings, str(named))
+    done = set_up(place, beginnings, str(named), git_only=git_only)
     missing = shutil.which(HELPER) is None
     if as_json:
         print_json({**_shown(done), "helper": not missing})
     elif not quiet:
         for prefix in done.prefixes:
-            click.echo(f"git goes to this machine's node for {prefix}")
+            but = _WITH_REMOTES if prefix in done.git_only else ""
+            click.echo(f"git goes to this machine's node for {prefix}{but}")
     if scope == "system" and file is None and socket is None and not quiet:
         click.echo(
             f"gittorrent: all users are led to {named}, the socket of your own node, which others"
@@ -183,7 +196,9 @@ def status(scope: str, file: Path | None, as_json: bool) -> None:
         print_json({**_shown(found), **where, **why, **others})
         return
     for prefix in found.prefixes:
-        but = f", which leaves it to the server: {unserved[prefix]}" if prefix in unserved else ""
+        but = _WITH_REMOTES if prefix in found.git_only else ""
+        if prefix in unserved:
+            but += f", which leaves it to the server: {unserved[prefix]}"
         click.echo(f"{prefix} goes to this machine's node{but}")
     if not found.prefixes:
         click.echo("nothing is set up there")
@@ -247,4 +262,4 @@ def _runners(socket: Path) -> list[CiRunner]:
 
 
 def _shown(setup: Setup) -> dict[str, Any]:
-    return {"prefixes": list(setup.prefixes)}
+    return {"prefixes": list(setup.prefixes), "git_only": list(setup.git_only)}

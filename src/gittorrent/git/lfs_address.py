@@ -14,7 +14,6 @@ includes"; git-lfs-config(5), "remote.<remote>.lfsurl".
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,10 +22,10 @@ from gittorrent.errors import LocalError
 from gittorrent.git.alternates import quoted
 from gittorrent.git.ci_settings import ask_git
 from gittorrent.git.repository import common_directory
+from gittorrent.git.url_patterns import escaped
 from gittorrent.wire.ci_urls import without_login
 
 _FOLDER = "gittorrent-lfs"
-_SPECIAL = re.compile(r"[*?\[\]\\]")
 
 
 def lead_lfs(remote: str, url: str, git_dir: Path) -> None:
@@ -91,7 +90,7 @@ def _settings(remote: str, address: str) -> bytes:
 
 def _pattern(url: str) -> str:
     """Return what matches the URL, whatever login it has if it has one."""
-    found = _SPECIAL.sub(r"\\\g<0>", without_login(url))
+    found = escaped(without_login(url))
     if "@" not in urlsplit(url).netloc:
         return found
     scheme, _, rest = found.partition("://")

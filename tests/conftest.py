@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import settings
 
 from gittorrent.store.database import Database
 from support.copying import copy_tree
-from support.programs import NO_AUTHORITIES
+from support.programs import GITS, NO_AUTHORITIES
 from support.repositories import Made, make
 
 # How long an example takes says more of the machine's load than of the code. The same examples are
@@ -31,13 +32,27 @@ settings.load_profile("patient")
 gc.disable()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked exhaustive, unless the marker is part of the ``-m`` expression."""
+    for item in items:
+        if "git_in_turn" in item.keywords and not _is_its_turn(item):
+            item.add_marker(pytest.mark.exhaustive)
     if "exhaustive" in str(config.getoption("-m")):
         return
     left_out = [item for item in items if "exhaustive" in item.keywords]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if "exhaustive" not in item.keywords]
+
+
+def _is_its_turn(item: pytest.Item) -> bool:
+    """Tell whether a test is to be run with the git that it names, of those of this machine."""
+    assert isinstance(item, pytest.Function)
+    for git in item.callspec.params.values() if hasattr(item, "callspec") else ():
+        if git in GITS:
+            others = item.nodeid.replace(git, "").encode()
+            return GITS.index(git) == zlib.crc32(others) % len(GITS)
+    return True
 
 
 def pytest_collection_finish() -> None:

@@ -29,6 +29,8 @@ from support.publishing import builder, grow, publish
 from support.web_servers import block_of_the_guide, nginx
 from support.websockets import BINARY, Caller, calling, request
 
+pytestmark = pytest.mark.git_in_turn
+
 WEB_ONLY = Options(http=(("127.0.0.1", 0),), announce=False)
 MAIN = RefName(b"refs/heads/main")
 

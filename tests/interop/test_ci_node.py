@@ -23,6 +23,8 @@ from support import gitcmd, nodes
 from support.ci_sites import GOING, Site, a_site
 from support.programs import GITS, wait_until
 
+pytestmark = pytest.mark.git_in_turn
+
 
 @pytest.fixture(params=GITS)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:

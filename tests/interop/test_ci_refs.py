@@ -11,6 +11,8 @@ from support import gitcmd
 from support.ci_sites import GOING, Site, a_site
 from support.programs import GITS
 
+pytestmark = pytest.mark.git_in_turn
+
 PULLS = 2000
 """Pull requests of a repository that has many of them."""
 

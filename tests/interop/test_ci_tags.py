@@ -11,6 +11,8 @@ from support import gitcmd
 from support.ci_sites import GOING, Site, a_site
 from support.programs import GITS, wait_until
 
+pytestmark = pytest.mark.git_in_turn
+
 SHAPES = [
     (["--depth=1"], False),
     (["--depth=3"], False),

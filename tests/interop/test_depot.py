@@ -17,6 +17,8 @@ from support.gitcmd import ENVIRONMENT, git, refs, text
 from support.programs import GITS
 from support.publishing import builder, grow, publish
 
+pytestmark = pytest.mark.git_in_turn
+
 
 @dataclass(frozen=True)
 class Pusher:

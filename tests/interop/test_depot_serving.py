@@ -35,6 +35,8 @@ from support.programs import GITS, Person, wait_until
 from support.publishing import builder, grow, publish
 from support.repositories import noise
 
+pytestmark = pytest.mark.git_in_turn
+
 PUSHING = replace(LOOPBACK, git_push=True)
 
 

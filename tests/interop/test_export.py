@@ -26,6 +26,8 @@ from support.programs import GITS, Done, Person, somebody, wait_until
 from support.slow_lines import slow_line
 from support.web_servers import nginx_files
 
+pytestmark = pytest.mark.git_in_turn
+
 
 @pytest.fixture(scope="module")
 def buckets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:

@@ -21,6 +21,8 @@ from support import bulk, gitcmd, nodes
 from support.nodes import LOOPBACK, Served, call, fetch, request
 from support.programs import GITS, PATIENCE, Person, processes, serve, somebody, wait_until
 
+pytestmark = pytest.mark.git_in_turn
+
 RESULT = "application/x-git-upload-pack-request"
 
 WAYS = ["git", "http"]

@@ -12,6 +12,8 @@ from support import gitcmd, nodes, publishing
 from support.nodes import Served
 from support.programs import GITS, Person, somebody
 
+pytestmark = pytest.mark.git_in_turn
+
 
 @pytest.fixture(params=["sha1", "sha256"])
 def tagged(request: pytest.FixtureRequest, tmp_path: Path, owner_key: Signer) -> Carried:

@@ -12,6 +12,8 @@ from support import gitcmd
 from support.nodes import Served
 from support.programs import GITS, Person, somebody
 
+pytestmark = pytest.mark.git_in_turn
+
 ELSEWHERE = "https://127.0.0.1:1/project.git"
 
 

@@ -27,6 +27,8 @@ from support.signed_indexes import (
     url_of,
 )
 
+pytestmark = pytest.mark.git_in_turn
+
 
 @pytest.fixture(params=["sha1", "sha256"])
 def any_origin(request: pytest.FixtureRequest, tmp_path: Path, owner_key: Signer) -> Carried:

@@ -36,6 +36,8 @@ from support.running_servers import running
 from support.web_servers import block_of_the_guide, nginx
 from support.websockets import BINARY, Caller, request
 
+pytestmark = pytest.mark.git_in_turn
+
 OPEN = Options(
     git=(("127.0.0.1", 0),), http=(("127.0.0.1", 0),), https=(("127.0.0.1", 0),), announce=False
 )

@@ -14,6 +14,8 @@ from support.plain_servers import git_daemon, git_over_http, git_over_ssh
 from support.programs import GITS, Done, Person, serve, somebody
 from support.repositories import Builder
 
+pytestmark = pytest.mark.git_in_turn
+
 
 @pytest.fixture(params=GITS)
 def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Person:

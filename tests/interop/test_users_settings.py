@@ -13,7 +13,7 @@ from support import gitcmd, nodes
 from support.programs import GITS, Person, serve, somebody
 from support.users import SOMEBODY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.git_in_turn]
 
 SETTINGS = [
     "color.ui=always",

@@ -14,6 +14,8 @@ from support import bulk, gitcmd, nodes
 from support.nodes import Served
 from support.programs import GITS, Person, somebody
 
+pytestmark = pytest.mark.git_in_turn
+
 TRANSPORTS = ("git", "http")
 VERSIONS = ("0", "1", "2")
 

@@ -41,22 +41,24 @@ _NUMBERS = itertools.count()
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Return once ``condition`` holds; fail when it does not in time."""
-    start = time.monotonic()
+    start = begun = time.monotonic()
     while not condition():
-        waited = time.monotonic() - start
-        if waited > seconds:
+        now = time.monotonic()
+        if now - start > seconds:
             raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
-        look_again(waited)
+        look_again(now - start, now - begun)
+        begun = time.monotonic()
 
 
-def look_again(waited: float) -> None:
+def look_again(waited: float, look: float = 0) -> None:
     """Let some time pass, where nobody tells when it is worth while to look again.
 
     Args:
-        waited: seconds so far. A tenth of them passes (0.1 s at most), since many a look starts a
+        waited: seconds so far. A tenth of them passes (0.1 s at most).
+        look: seconds that it took to look. As much passes (1 s at most): many a look starts a
             program, which takes from what is waited for.
     """
-    select.select([], [], [], min(max(0.01, waited / 10), 0.1))
+    select.select([], [], [], max(0.01, min(waited / 10, 0.1), min(look, 1)))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from gittorrent.store.privacy import note_private
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.candidates import require_confidential
 from gittorrent.transfer.location import SCHEME
+from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.log_words import not_final, not_shown
 from gittorrent.transfer.ordinary import Wanted as Needed
 from gittorrent.transfer.untaken import UntakenPushes
@@ -145,7 +146,7 @@ class Fetcher:
         """Return the object format, the verified refs, and the branch HEAD names, if any."""
         object_format = self._acquisition.object_format
         self._store = LogStore(self._layout, object_format, self._acquisition.claimed)
-        log = await self._acquisition.fetch_log(self._store, object_format, short=True)
+        log = await self._acquisition.fetch_log(self._store, object_format, LogExtent.SHORT)
         self._log = log
         if self._acquisition.first_contact:
             self._reporter.note(

@@ -16,6 +16,7 @@ from gittorrent.reel.path import ReelOffer, reached
 from gittorrent.repository.cache import adopt
 from gittorrent.repository.carried import CACHE, Carried, RepositoryInfo, object_format_of
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.manifests import verify_manifest
 from gittorrent.transfer.mirror import NotThereError
 from gittorrent.transfer.updating import Update, Updater
@@ -52,7 +53,9 @@ async def fill_from_mirrors(
         await acquisition.open()
         with locked(target.layout.lock, wait=False):
             _clear(target)
-            log = await acquisition.fetch_log(target.log_store, target.object_format, short=True)
+            log = await acquisition.fetch_log(
+                target.log_store, target.object_format, LogExtent.SHORT
+            )
             _require_public(log)
             acquisition.gather(log)
             # No ordinary fetch: what is kept here is what can be given on, and that is reels.

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from gittorrent.transfer.client_timeouts import ClientTimeouts
     from gittorrent.transfer.context import Context
     from gittorrent.transfer.location import Location
+    from gittorrent.transfer.log_extent import LogExtent
     from gittorrent.transfer.mirror import Mirror
     from gittorrent.wire.messages import HaveBundle
 
@@ -161,18 +162,10 @@ class Acquisition:
         return await self._log_follower.open()
 
     async def fetch_log(
-        self,
-        store: LogStore,
-        object_format: ObjectFormat,
-        *,
-        short: bool,
-        whole: bool = False,
-        complete: bool = False,
+        self, store: LogStore, object_format: ObjectFormat, extent: LogExtent
     ) -> VerifiedLog:
         """Bring the log up to date, verified; see `LogFollower.fetch_log`."""
-        log = await self._log_follower.fetch_log(
-            store, object_format, short=short, whole=whole, complete=complete
-        )
+        log = await self._log_follower.fetch_log(store, object_format, extent)
         self._peer_manager.content.know(log, store)
         self._repository = log.repository
         now = int(self._context.clock())

@@ -29,6 +29,7 @@ from gittorrent.store.database import RememberedMirror
 from gittorrent.store.privacy import note_private
 from gittorrent.transfer.candidates import Candidates
 from gittorrent.transfer.location import Location
+from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.log_intake import BehindError, DatedAheadError, LogIntake
 from gittorrent.transfer.log_words import contradictions, silence, troubles
 from gittorrent.transfer.mirror_news import has_news
@@ -88,7 +89,7 @@ class LogFollower:
         self._first: Source | None = None
         self._known: Candidates | None = None
         self._hurries = True
-        self._short = False
+        self._extent = LogExtent.KEPT
         self.first_contact = False
 
     @property
@@ -208,13 +209,7 @@ class LogFollower:
         self.first_contact = expected is None and known is None
 
     async def fetch_log(
-        self,
-        store: LogStore,
-        object_format: ObjectFormat,
-        *,
-        short: bool,
-        whole: bool = False,
-        complete: bool = False,
+        self, store: LogStore, object_format: ObjectFormat, extent: LogExtent
     ) -> VerifiedLog:
         """Bring the log up to date with the first mirror's, verified entry by entry.
 
@@ -224,18 +219,17 @@ class LogFollower:
         Args:
             store: where the log is kept; what is new is added to it, the log not yet committed.
             object_format: of the repository.
-            short: whether a clone's log will do, which begins where the keeper is to be believed.
-            whole: whether one that was kept as such is to be had from its first checkpoint on.
-            complete: whether it is to have the pushes, too, that its checkpoints took.
+            extent: how much of it is to be there; what no mirror has any more is done without.
 
         Raises:
             IdentityError: the log belongs to another repository.
             TrustError: an entry does not hold.
             MirrorLostError: the mirror stopped answering.
         """
-        self._short = short
+        self._extent = extent
         log = await stoppable(store.open)
-        if (whole and log.begins_late) or (complete and _lacks_pushes(log)):
+        lacks_past = extent >= LogExtent.WHOLE and log.begins_late
+        if lacks_past or (extent >= LogExtent.COMPLETE and _lacks_pushes(log)):
             log = await self._with_its_past(log, store, object_format)
         while True:
             try:
@@ -372,7 +366,8 @@ class LogFollower:
         turn = self._context.client_timeouts.turn if hurries else None
         context = self._context
         intake = LogIntake(log, store, context.git, url, self.claimed, context.clock)
-        question = FetchLog(latest, log.head, self._short)
+        short = self._extent is LogExtent.SHORT
+        question = FetchLog(latest, log.head, short)
         try:
             async with asyncio.timeout(turn):
                 await mirror.fetch_log(question, log.__contains__, intake.admit)
@@ -384,7 +379,7 @@ class LogFollower:
             ) from error
         known = log.head
         try:
-            await intake.settle(latest, short=self._short)
+            await intake.settle(latest, short=short)
         except DatedAheadError as error:
             if known is None:
                 raise

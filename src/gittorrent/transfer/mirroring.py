@@ -41,6 +41,7 @@ from gittorrent.store.database import CarriedRow
 from gittorrent.store.processes import MirrorProcess
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
+from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.mirror_reels import MirrorReels
 from gittorrent.transfer.ordinary import Wanted
 from gittorrent.transfer.peer_manager import Sharing
@@ -413,9 +414,8 @@ class Mirroring:
     ) -> tuple[VerifiedLog, bool]:
         store = carried.log_store
         before, known = store.ids(), store.entries()
-        log = await acquisition.fetch_log(
-            store, object_format, short=False, whole=self._adopting, complete=self._adopting
-        )
+        extent = LogExtent.COMPLETE if self._adopting else LogExtent.KEPT
+        log = await acquisition.fetch_log(store, object_format, extent)
         assert log.head is not None
         judge(log)
         if is_new:

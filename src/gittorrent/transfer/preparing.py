@@ -29,6 +29,7 @@ from gittorrent.repository.stale_files import remove_stale_files
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.catching_up import fetch_command
 from gittorrent.transfer.index_manifests import IndexManifests
+from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.offered_reels import OfferedReels
 from gittorrent.transfer.opening import ask_list
 from gittorrent.transfer.seedable import SeedableReels, UnbuildableReel, why_not
@@ -252,9 +253,7 @@ class Preparer:
                 carried = Carried(carried.layout.git_dir, object_format, claimed)
                 self._carried = carried
             # What a reel is made of is known by the refs at its ends, however long ago.
-            log = await acquisition.fetch_log(
-                carried.log_store, object_format, short=False, whole=True
-            )
+            log = await acquisition.fetch_log(carried.log_store, object_format, LogExtent.WHOLE)
             if log.policy.policy.private:
                 raise NotASeedError(
                     f"{log.policy.policy.name} is private: a clone gives nothing of it to others",

@@ -18,6 +18,7 @@ from gittorrent.store.database import MAX_FAILURES, Database
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import Location
+from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.peer_manager import Sharing
 from support import nodes
 from support.logs import MAIN, Writer, oid
@@ -55,7 +56,7 @@ class Clone:
                 )
                 async with Acquisition(location, context) as acquisition:
                     await acquisition.open()
-                    return await acquisition.fetch_log(self.store, SHA1, short=True)
+                    return await acquisition.fetch_log(self.store, SHA1, LogExtent.SHORT)
 
         try:
             log = asyncio.run(work())

@@ -18,6 +18,7 @@ from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.location import Location
+from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.peer_manager import Sharing
 from support import nodes
 from support.logs import MAIN, Writer, oid
@@ -56,7 +57,7 @@ def follow(root: Path, writer: Writer, mirrors: list[Starver]) -> tuple[list[Pus
             async with asyncio.timeout(ENOUGH), Acquisition(location, context) as acquisition:
                 await acquisition.open()
                 store = LogStore(Layout(root), SHA1, writer.repository)
-                return (await acquisition.fetch_log(store, SHA1, short=True)).entries
+                return (await acquisition.fetch_log(store, SHA1, LogExtent.SHORT)).entries
 
     try:
         return asyncio.run(work()), notes.said

@@ -17,7 +17,8 @@ from gittorrent.git.alternates import lenders
 from gittorrent.git.known_settings import KNOWN, states_of
 from gittorrent.git.refused import refusal
 from gittorrent.git.runner import Git, GitError, executable
-from gittorrent.ids import OBJECT_FORMATS, ObjectFormat, RefName
+from gittorrent.git.work_trees import branches_in_use
+from gittorrent.ids import OBJECT_FORMATS, ObjectFormat
 from gittorrent.permissions import denied_in_repository
 
 if TYPE_CHECKING:
@@ -82,19 +83,6 @@ def find_repository(path: Path) -> FoundRepository:
     is_bare = bare == "true" and not (_is_led_to(git_dir) or branches_in_use(git_dir))
     place = git_dir if is_bare else _top(git_dir, path)
     return FoundRepository(git_dir, is_bare, OBJECT_FORMATS[name], place)
-
-
-def branches_in_use(git_dir: Path) -> frozenset[RefName]:
-    """Return the branches that are checked out in linked work trees of a bare repository.
-
-    Git lets nobody push to one of them. What is checked out with a detached HEAD, as for a web
-    site, follows no branch.
-    """
-    if not (git_dir / "worktrees").is_dir():  # as nearly always, and git need not be asked
-        return frozenset()
-    listed = Git(git_dir).attempt("worktree", "list", "--porcelain").stdout
-    lines = (line.partition(b" ") for line in listed.splitlines())
-    return frozenset(RefName(name) for key, _, name in lines if key == b"branch")
 
 
 def _is_led_to(git_dir: Path) -> bool:

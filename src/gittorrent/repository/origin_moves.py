@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import file_state, write_atomically
-from gittorrent.git.repository import branches_in_use
+from gittorrent.git.work_trees import branches_in_use
 from gittorrent.push.certificate import CONFLICTS
 from gittorrent.push.rule import UnknownObjectError
 from gittorrent.repository.last_published import Since, read_compared, read_since

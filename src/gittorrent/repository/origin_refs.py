@@ -18,8 +18,8 @@ from msgspec.structs import replace
 
 from gittorrent.git.descent import Ancestry
 from gittorrent.git.refs import apply_changes, head_target, read_ref, read_refs, set_head
-from gittorrent.git.repository import branches_in_use
 from gittorrent.git.runner import GitError
+from gittorrent.git.work_trees import branches_in_use
 from gittorrent.ids import Oid, RefName, Refs
 from gittorrent.push.certificate import CONFLICTS, subject_of
 from gittorrent.push.head_branch import compare_head

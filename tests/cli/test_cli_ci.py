@@ -217,6 +217,15 @@ def test_all_users_read_the_rules_for_git(runner: Person, tmp_path: Path) -> Non
     assert beside.stat().st_mode & 0o777 == 0o644
 
 
+def test_where_cargo_is_its_way_is_said(runner: Person, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "cargo").touch(0o755)
+    path = f"{tmp_path}:{runner.environ()['PATH']}"
+    builder = Person(runner.root, runner.git_program, {"PATH": path})
+    assert "(net.git-fetch-with-cli)" in builder.gittorrent(*SET_UP).ok().err
+    assert "cargo" not in builder.gittorrent(*SET_UP, "--quiet").ok().err
+    assert "cargo" not in builder.gittorrent(*SET_UP, "--git-only").ok().err
+
+
 def test_undo_in_a_copy_leaves_the_rules_of_the_first(runner: Person, config: Path) -> None:
     """Runners copy a user's configuration to homes of jobs."""
     runner.gittorrent(*SET_UP, "--git-only").ok()

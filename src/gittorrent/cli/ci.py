@@ -141,6 +141,12 @@ def setup(
             " do not reach: let [ci] in node.toml name one for all, and name it with --socket",
             err=True,
         )
+    if not quiet and len(done.git_only) < len(done.prefixes) and shutil.which("cargo"):
+        click.echo(
+            "gittorrent: cargo, which is here, fails for git dependencies below these URLs, unless"
+            " it runs git (net.git-fetch-with-cli); with --git-only it goes to the server",
+            err=True,
+        )
     if missing:
         click.echo(
             f"gittorrent: {HELPER} is not on the PATH: where jobs do not find it either, git fails",

@@ -11,10 +11,13 @@ import pytest
 
 from support import gitcmd, objects
 from support.ci_jobs import RUNNERS
-from support.ci_machines import Machine, a_machine
+from support.ci_machines import Machine, a_machine, set_up
 from support.programs import GITS
 
-pytestmark = pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs missing")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs missing"),
+    pytest.mark.git_in_turn,
+]
 
 LARGE = b"large\n" * 1000
 
@@ -65,7 +68,9 @@ def endpoints(machine: Machine, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("git", GITS, indirect=True)
-def test_a_clone_has_the_files(machine: Machine) -> None:
+@pytest.mark.parametrize("words", [(), ("--git-only",)])
+def test_a_clone_has_the_files(machine: Machine, words: tuple[str, ...]) -> None:
+    set_up(machine, *words)
     said = machine.person.git("clone", machine.url, "c").ok()
     clone = machine.person.root / "c"
     assert "itself" not in said.err, "the node answers"

@@ -1,7 +1,7 @@
 """Listening sockets, and a task for each caller that they let in.
 
-A connection that `gittorrent.node.connection_limiter` refuses is closed at once, without an answer,
-since that costs the least.
+A connection that `gittorrent.node.connection_limiter` refuses is told so, in the words of whoever
+listens, and closed; where many are refused at once they are closed without a word.
 
 Must not know what is spoken on a connection.
 """
@@ -55,6 +55,14 @@ OWN_FILES = 256
 
 FILES_EACH = 3
 """And how many for each caller."""
+
+TURNED_AWAY = 64
+"""Callers that are turned away with a word at the same time, at each listening socket."""
+
+TURNING_AWAY_SECONDS = 2.0
+"""Time that one of them has to say what it wants and to take the answer."""
+
+_REQUEST_BYTES = 1 << 16
 
 
 class CannotListenError(LocalError):
@@ -190,6 +198,7 @@ async def accept_forever(
     connection_limiter: ConnectionLimiter,
     serve: Serve,
     tasks: set[asyncio.Task[None]],
+    refusal: bytes = b"",
 ) -> None:
     """Accept callers and serve each in a task of its own, until cancelled.
 
@@ -199,8 +208,10 @@ async def accept_forever(
         serve: owns the socket it is given, and closes it; is cancelled when the caller has to
             make room, unless it arranges something else with the `ConnectionSlot`.
         tasks: holds the tasks under way.
+        refusal: what a caller hears that may not come in; empty to say nothing.
     """
     loop = asyncio.get_running_loop()
+    turned_away: set[asyncio.Task[None]] = set()
     while True:
         try:
             sock, peer = await accept(listener)
@@ -219,7 +230,14 @@ async def accept_forever(
                 peer=address,
                 reason="too many connections",
             )
-            sock.close()
+            if not refusal or len(turned_away) >= TURNED_AWAY:
+                sock.close()
+                continue
+            refusing = loop.create_task(_turn_away(sock, refusal))
+            for each in (tasks, turned_away):
+                each.add(refusing)
+                refusing.add_done_callback(each.discard)
+            refusing.add_done_callback(partial(_close, sock))
             continue
         task = loop.create_task(_serve_one(sock, slot, serve))
         slot.give_way = partial(_give_way, slot, task)
@@ -228,6 +246,27 @@ async def accept_forever(
         task.add_done_callback(partial(_gone, sock, slot, connection_limiter))
         # A request that came with the connection is read before the next newcomer is let in.
         await asyncio.sleep(0)
+
+
+async def _turn_away(sock: socket.socket, refusal: bytes) -> None:
+    """Say that there is no room, once the caller has said what it wants.
+
+    What it says is read to its end: where something is left unread, the kernel takes the answer
+    back.
+    """
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):  # a timeout is one
+        async with asyncio.timeout(TURNING_AWAY_SECONDS):
+            if await loop.sock_recv(sock, _REQUEST_BYTES):
+                await loop.sock_sendall(sock, refusal)
+                sock.shutdown(socket.SHUT_WR)
+                while await loop.sock_recv(sock, _REQUEST_BYTES):
+                    pass
+
+
+def _close(sock: socket.socket, _task: asyncio.Task[None]) -> None:
+    """Hang up on a caller, even if its task was cancelled before it began."""
+    sock.close()
 
 
 def _gone(

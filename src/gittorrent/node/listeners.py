@@ -14,6 +14,8 @@ from msgspec import Struct
 
 from gittorrent.node.connections import CannotListenError, accept_forever, open_listeners
 from gittorrent.transfer.addresses import show_address
+from gittorrent.wire import pktline
+from gittorrent.wire.fields import BUSY
 from gittorrent.wire.urls import Endpoint
 
 if TYPE_CHECKING:
@@ -23,6 +25,21 @@ if TYPE_CHECKING:
     from gittorrent.node.config_values import Place
     from gittorrent.node.connection_limiter import ConnectionLimiter
     from gittorrent.node.connections import Serve
+
+
+_WHY = f"{BUSY}: this node serves as many callers as it may"
+_HEADERS = (
+    "HTTP/1.1 503 Service Unavailable",
+    "Retry-After: 2",
+    "Content-Type: text/plain; charset=utf-8",
+    f"Content-Length: {len(_WHY) + 1}",
+    "Connection: close",
+)
+_REFUSALS = {
+    "git": pktline.encode(f"ERR {_WHY}\n".encode()),
+    "http": "\r\n".join([*_HEADERS, "", f"{_WHY}\n"]).encode(),
+}
+"""What callers hear for whom there is no room, by scheme; over TLS nothing can be said yet."""
 
 
 class Asked(Struct, frozen=True):
@@ -132,7 +149,8 @@ class Listeners:
         loop = asyncio.get_running_loop()
         for each in listeners:
             serve = self._serve[each.asked.scheme]
-            work = accept_forever(each.sock, self._limiter, serve, self._served)
+            refusal = _REFUSALS.get(each.asked.scheme, b"")
+            work = accept_forever(each.sock, self._limiter, serve, self._served, refusal)
             each.task = loop.create_task(work)
             self._open.append(each)
 

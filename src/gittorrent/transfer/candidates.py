@@ -8,10 +8,13 @@ Source: docs/protocol/mirrorsync.md, Whom a client asks.
 
 from __future__ import annotations
 
+import asyncio
+import random
 from typing import TYPE_CHECKING
 
 from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.store.privacy import is_private
+from gittorrent.transfer.dialling import BusyMirrorError
 from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import SCHEME
 from gittorrent.transfer.reaching import (
@@ -25,7 +28,7 @@ from gittorrent.transfer.reaching import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from typing import TypeVar
 
     from gittorrent.errors import GitTorrentError
@@ -35,6 +38,22 @@ if TYPE_CHECKING:
     from gittorrent.transfer.reaching import Source
 
     T = TypeVar("T")
+
+_FIRST_WAIT = 1.0
+"""Seconds before a busy mirror is asked again for the first time."""
+
+
+def _waits(seconds: float) -> Iterator[float]:
+    """Yield times in which a mirror may find room for us, longer and longer, ``seconds`` in all.
+
+    Callers who are turned away together come back one by one.
+    """
+    wait, left = _FIRST_WAIT, seconds
+    while left > 0:
+        pause = min(left, wait * random.uniform(0.5, 1.5))  # noqa: S311
+        yield pause
+        left -= pause
+        wait *= 2
 
 
 def require_confidential(location: Location, repository: RepositoryId, way_out: str) -> None:
@@ -86,6 +105,7 @@ class Candidates:
         self.failures: dict[str, GitTorrentError] = {}
         """What went wrong with whom, by URL."""
         self._counted: set[str] = set()
+        self._waits = _waits(context.client_timeouts.busy)
 
     async def close(self) -> None:
         """End the search for mirrors, if one is under way."""
@@ -152,11 +172,19 @@ class Candidates:
         Raises:
             GitTorrentError: none is left, or none answers.
         """
-        left = self.left
-        answered = await first_to_answer(left, ask, self.failures, let_go, self._find_more)
-        if answered is None:
-            raise self.failures[left[0].url] if left else self._nobody_answers()
-        return answered
+        while True:
+            left = self.left
+            answered = await first_to_answer(left, ask, self.failures, let_go, self._find_more)
+            if answered is not None:
+                return answered
+            failed = self.failures.items()
+            busy = {url: why for url, why in failed if isinstance(why, BusyMirrorError)}
+            if not busy or (wait := next(self._waits, None)) is None:
+                raise self.failures[left[0].url] if left else self._nobody_answers()
+            for url, why in busy.items():
+                self._context.reporter.note(f"{why}; asking again")
+                del self.failures[url]
+            await asyncio.sleep(wait)
 
     async def _find_more(self) -> list[Source]:
         """Return mirrors that were found and are not known yet; nothing if there are no more."""

@@ -37,6 +37,7 @@ class ClientTimeouts(Struct, frozen=True):
         second: until one more of those who offer a manifest is asked for it.
         rivals: for better ways to be proved once one is.
         strangers: for ways to be proved by others than the first mirror, while none is.
+        busy: for one that has too much to do to have room for us, while nobody else answers.
         starved: for a mirror to turn up that has parts which none of those left has.
         unhurried: for all manifests of one look that nobody waits for.
         silence: without parts, or with a trickle of them, and without a word that they wait for
@@ -57,6 +58,7 @@ class ClientTimeouts(Struct, frozen=True):
     second: float = 2.0
     rivals: float = 3.0
     strangers: float = 25.0
+    busy: float = 30.0
     starved: float = 20.0
     unhurried: float = 300.0
     silence: float = 120.0

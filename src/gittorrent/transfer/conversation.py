@@ -21,6 +21,7 @@ from gittorrent.transfer.conversation_roles import UNHEARD, ConversationHandlers
 from gittorrent.transfer.off_loop import SlowError, at_once
 from gittorrent.transfer.server_timeouts import SERVER_TIMEOUTS, ServerTimeouts
 from gittorrent.transfer.unsolicited import UnsolicitedMessageLimit
+from gittorrent.wire.fields import is_busy
 from gittorrent.wire.limits import MAX_SENT_BYTES
 from gittorrent.wire.messages import (
     Bye,
@@ -73,7 +74,8 @@ class Conversation:
     """A session on a connected, non-blocking socket, or another channel.
 
     ``is_at_fault`` tells that the peer broke the protocol: a cut connection, wherever that
-    happens, is nobody's fault. ``has_refused`` tells that it does not want to converse.
+    happens, is nobody's fault. ``has_refused`` tells that it does not want to converse,
+    ``is_busy`` that it had no room for us.
     ``is_paused`` tells that nothing is read just now.
 
     Args:
@@ -99,6 +101,7 @@ class Conversation:
         self.ended = ""
         self.is_at_fault = False
         self.has_refused = False
+        self.is_busy = False
         self._channel = channel_of(end)
         self._upload = upload
         self._handlers = handlers
@@ -361,7 +364,8 @@ class Conversation:
                     self._handlers.on_message(event)
             elif isinstance(event, Refused):
                 self.ended = f"refused: {event.reason}"
-                self.has_refused = True
+                self.is_busy = is_busy(event.reason)
+                self.has_refused = not self.is_busy
             elif isinstance(event, KeepAliveDue):
                 self._urgent.append(event.data)
                 self._to_write.set()

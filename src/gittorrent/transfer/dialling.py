@@ -23,7 +23,7 @@ from gittorrent.transfer.looking_up import look_up
 from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
 from gittorrent.transfer.racing import first_success
 from gittorrent.wire import pktline
-from gittorrent.wire.fields import RemoteRefusal
+from gittorrent.wire.fields import BUSY, RemoteRefusal, is_busy
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LIST_LINES
 from gittorrent.wire.mirrorlist import MirrorList, parse_lines
 from gittorrent.wire.service import MIRROR_LIST, ServiceRequest, encode_request
@@ -61,6 +61,17 @@ class CannotConnectError(UnreachableError):
 
 class NotAMirrorError(UnverifiedError):
     """Something answers there, but it does not speak MirrorSync."""
+
+
+class BusyMirrorError(UnreachableError):
+    """A mirror has too much to do just now."""
+
+    def __init__(self, url: str, reason: str = "") -> None:
+        said = reason.removeprefix(BUSY).removeprefix(":").strip()
+        super().__init__(
+            f"{url} is busy" + (f": {said}" if said else ""),
+            hint="try again in a moment, or ask another mirror",
+        )
 
 
 class NotCarriedThereError(UnreachableError):
@@ -246,12 +257,18 @@ async def ask_for_list(
     try:
         return parse_lines(lines), dialled.kind
     except RemoteRefusal as error:
-        raise NotCarriedThereError(endpoint, error.reason) from error
+        raise _refused(endpoint, error) from error
+
+
+def _refused(endpoint: Endpoint, refusal: RemoteRefusal) -> UnreachableError:
+    if is_busy(refusal.reason):
+        return BusyMirrorError(endpoint.url, refusal.reason)
+    return NotCarriedThereError(endpoint, refusal.reason)
 
 
 _HINT = (
-    "if it is a plain git server and you accept an unverified clone, set"
-    " gittorrent.allowUnverified=true (git clone -c gittorrent.allowUnverified=true ...)"
+    "it may have too much to do just now; if it is a plain git server and you accept an unverified"
+    " clone, set gittorrent.allowUnverified=true (git clone -c gittorrent.allowUnverified=true ...)"
 )
 
 
@@ -300,7 +317,7 @@ async def read_list(
     try:
         return parse_lines(lines)
     except RemoteRefusal as error:
-        raise NotCarriedThereError(endpoint, error.reason) from error
+        raise _refused(endpoint, error) from error
 
 
 async def _read_list(sock: socket.socket, endpoint: Endpoint) -> list[bytes]:

@@ -21,6 +21,7 @@ from gittorrent.ids import PushId
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import (
+    BusyMirrorError,
     CannotConnectError,
     NotAMirrorError,
     NotCarriedThereError,
@@ -75,6 +76,7 @@ class HttpMirror:
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self.may_return = False
+        self.is_busy = False
         self.has_given = False
         self.called_us = False
 
@@ -376,6 +378,8 @@ async def _ask_for_list_once(client: HttpClient, endpoint: Endpoint) -> bytes:
             )
         if "Location" in answer.headers and 300 <= answer.status < 400:
             raise _moved(url, answer)
+        if answer.status in PASSING:
+            raise BusyMirrorError(endpoint.url, f"it answers {answer.status}")
         if answer.status != 200:
             raise NotAMirrorError(f"{url} answers {answer.status}")
         return await _read_list(answer)

@@ -228,6 +228,11 @@ class Mirror(Protocol):
         ...
 
     @property
+    def is_busy(self) -> bool:
+        """Whether it had no room for us, of one that is lost; it may have soon."""
+        ...
+
+    @property
     def may_return(self) -> bool:
         """Tell, when nothing comes from it any more, whether dialling again may help."""
         ...

@@ -21,6 +21,10 @@ _KEY = re.compile(r"[a-z][a-z0-9]*:[!-~]+\Z")
 _NODE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9:+/=._-]*\Z")
 
 
+BUSY = "busy"
+"""Begins the reason of who turns a caller away for having too many."""
+
+
 class MessageError(ProtocolError):
     """A line of text breaks the grammar or a limit."""
 
@@ -34,6 +38,11 @@ class RemoteRefusal(ProtocolError):
             hint="check the path, or ask another mirror",
         )
         self.reason = reason
+
+
+def is_busy(reason: str) -> bool:
+    """Tell by a reason whether who refused has too much to do, and may soon serve the same."""
+    return reason == BUSY or reason.startswith(f"{BUSY}:")
 
 
 def clean_reason(text: str, most: int = MAX_REASON) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gittorrent.node import connections
 from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.connection_limiter import (
     LOOK_SECONDS,
@@ -19,7 +20,13 @@ from gittorrent.node.connection_limiter import (
     ConnectionLimiter,
     ConnectionSlot,
 )
-from gittorrent.node.connections import Serve, accept_forever, allow_open_files, open_listeners
+from gittorrent.node.connections import (
+    TURNED_AWAY,
+    Serve,
+    accept_forever,
+    allow_open_files,
+    open_listeners,
+)
 from gittorrent.node.conversations import MAKE_ROOM, Conversations
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.git_processes import GitProcesses
@@ -237,13 +244,15 @@ async def heard(sock: socket.socket, until: bytes | None = None) -> bytes:
     return received
 
 
-def with_listener(serve: Callable[[], Serve], work: Callable[[Running], Awaitable[None]]) -> None:
+def with_listener(
+    serve: Callable[[], Serve], work: Callable[[Running], Awaitable[None]], refusal: bytes = b""
+) -> None:
     async def run() -> None:
         (listener,) = await open_listeners("127.0.0.1", 0)
         connection_limiter = ConnectionLimiter(PLACES, PLACES)
         tasks: set[asyncio.Task[None]] = set()
         accepting = asyncio.create_task(
-            accept_forever(listener, connection_limiter, serve(), tasks)
+            accept_forever(listener, connection_limiter, serve(), tasks, refusal)
         )
         try:
             async with asyncio.timeout(PATIENCE):
@@ -360,6 +369,46 @@ def test_callers_who_are_served_stay() -> None:
             sock.close()
 
     with_listener(lambda: serve, work)
+
+
+def test_who_is_turned_away_hears_why_and_only_so_many_at_once() -> None:
+    refusal = b"there is no room"
+
+    async def serve(_sock: socket.socket, slot: ConnectionSlot) -> None:
+        slot.is_served()
+        await asyncio.Event().wait()
+
+    async def work(running: Running) -> None:
+        inside = [await running.call() for _ in range(PLACES)]
+        await running.filled()
+        assert await running.answer(b"x" * 100_000) == refusal
+        waiting = [await running.call(host="127.0.0.9") for _ in range(TURNED_AWAY)]
+        assert await running.answer(b"x") == b""
+        for sock in waiting[1:]:
+            sock.close()
+        await asyncio.get_running_loop().sock_sendall(waiting[0], b"x")
+        assert await heard(waiting[0]) == refusal
+        for sock in (*inside, waiting[0]):
+            sock.close()
+
+    with_listener(lambda: serve, work, refusal)
+
+
+def test_who_says_nothing_is_turned_away_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "TURNING_AWAY_SECONDS", 0.0)
+
+    async def serve(_sock: socket.socket, slot: ConnectionSlot) -> None:
+        slot.is_served()
+        await asyncio.Event().wait()
+
+    async def work(running: Running) -> None:
+        inside = [await running.call() for _ in range(PLACES)]
+        await running.filled()
+        assert await running.answer(b"") == b""
+        for sock in inside:
+            sock.close()
+
+    with_listener(lambda: serve, work, b"there is no room")
 
 
 def test_a_node_full_of_silent_callers_serves_newcomers(carried: Carried, tmp_path: Path) -> None:

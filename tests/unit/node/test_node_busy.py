@@ -1,0 +1,68 @@
+"""A node that has as many callers as it lets in says so, and clones wait until there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gittorrent.repository.carried import Carried
+from support import gitcmd, nodes
+from support.nodes import Served
+from support.programs import Person, somebody, wait_until
+
+WHY = "busy: this node serves as many callers as it may"
+
+
+@dataclass
+class Full:
+    """A node whose only place is taken by somebody who is being served."""
+
+    node: Served
+    let_in: Callable[[], None]
+
+    def url(self, scheme: str) -> str:
+        return f"{self.node.git if scheme == 'git' else self.node.http}/project.git"
+
+    def ours(self, scheme: str) -> str:
+        return f"gittorrent::{self.url(scheme)}"
+
+
+@pytest.fixture
+def full(carried: Carried, tmp_path: Path) -> Iterator[Full]:
+    with nodes.serving(carried, home=nodes.make_home(tmp_path)) as node:
+        limiter = node.node._connection_limiter
+        slot = limiter.enter("192.0.2.1", 0.0)
+        assert slot is not None
+        slot.is_served()
+        limiter.change(1, 1)
+
+        def let_in() -> None:
+            limiter.change(100, 100)
+
+        yield Full(node, let_in)
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    return somebody(tmp_path / "person")
+
+
+def test_git_hears_why(full: Full, person: Person) -> None:
+    person.git("ls-remote", full.url("git")).failed(128, f"remote error: {WHY}")
+    person.git("ls-remote", full.url("http")).failed(128, "503")
+
+
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_a_clone_waits_for_room(full: Full, person: Person, scheme: str) -> None:
+    cloning = person.start("git", "clone", full.ours(scheme), "c")
+    try:
+        wait_until(lambda: "asking again" in cloning.err, "it hears that there is no room")
+        full.let_in()
+        assert cloning.wait() == 0, cloning.err
+    finally:
+        cloning.stop()
+    assert gitcmd.text(person.root / "c", "rev-parse", "HEAD")
+    assert "allowUnverified" not in cloning.err

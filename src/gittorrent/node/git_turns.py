@@ -18,6 +18,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from gittorrent.transfer.addresses import caller_group, is_loopback
+from gittorrent.wire import fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -34,7 +35,7 @@ WAIT_SECONDS = 60.0
 LOOK_SECONDS = 1.0
 """Seconds between two checks whether a waiting caller is still connected."""
 
-BUSY = "this mirror is busy: git works for others already; try again later, or another mirror"
+BUSY = f"{fields.BUSY}: git works for others already; try again later, or another mirror"
 """What those are told who waited in vain."""
 
 

@@ -172,7 +172,7 @@ def test_who_waits_in_vain_is_told(large: Carried, tmp_path: Path, git: str, ver
         wait_until(lambda: len(git_processes(tmp_path)) == 1, "git works for the first")
         for base in (served.git, served.http):
             done = person.git("-c", f"protocol.version={version}", "ls-remote", f"{base}/project")
-            assert "remote error: this mirror is busy" in done.err
+            assert "remote error: busy: git works for others" in done.err
 
 
 def test_memory_of_git_is_bounded(large: Carried, tmp_path: Path) -> None:

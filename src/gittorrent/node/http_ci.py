@@ -25,10 +25,10 @@ from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.event_log import EventLog
 from gittorrent.node.ci_flow import BrokenOffError
 from gittorrent.node.ci_owners import OWNER
+from gittorrent.node.ci_promised import Promised
 from gittorrent.node.http_body import read_body
 from gittorrent.node.http_connections import connection_of
 from gittorrent.node.http_static import caller_of, send_bytes
-from gittorrent.transfer.task_set import TaskSet
 from gittorrent.wire.ci_fleet import (
     ANOTHER_START,
     ANSWER_HEADER,
@@ -130,14 +130,13 @@ class HttpCi:
         self._replays = Replays(2 * MAX_SKEW)
         self._address_of = address_of
         self._limits = limits
-        self._tasks = TaskSet()
-        self._making: dict[str, asyncio.Task[None]] = {}
+        self._promised = Promised()
         self._spreads: dict[str, _Spread] = {}
         self._number = 0
 
     async def stop(self) -> None:
         """End what is made for others."""
-        await self._tasks.stop()
+        await self._promised.stop()
 
     async def serve(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """Answer a request for a path below ``/.gittorrent/ci/``."""
@@ -232,19 +231,16 @@ class HttpCi:
 
     async def _make(self, url: str, wanted: UploadRequest, digest: str) -> web.Response | None:
         """Have an answer made, and wait until some of it is there; returns what to say if not."""
-        task = self._making.get(digest)
-        if task is None:
-            task = self._tasks.start(self._service.make_for_others(url, wanted, digest))
-            self._making[digest] = task
+        task = self._promised.make(
+            digest, lambda: self._service.make_for_others(url, wanted, digest)
+        )
         await self._service.until_begun(digest, task, MOMENT_SECONDS)
         if not task.done():
             return None
-        self._making.pop(digest, None)
+        self._promised.forget(digest, task)
         error = None if task.cancelled() else task.exception()
         if error is None:
             return None
-        if not isinstance(error, GitTorrentError | OSError):
-            _log.error("failed", "answering another runner failed: {reason}", reason=repr(error))
         return _text(str(error), 502)
 
     async def _spread(

@@ -183,6 +183,13 @@ def sparse(size: int) -> bytes:
     return made.getvalue()
 
 
+def chain(kind: bytes, count: int = 3000) -> bytes:
+    """Return an archive of headers each of which belongs to the next one."""
+    member = tarfile.TarInfo("node.toml")
+    member.type = kind
+    return member.tobuf(tarfile.GNU_FORMAT) * count
+
+
 def contents(digests: dict[str, str], kind: str = "home", number: int = 1) -> tuple[str, bytes]:
     said = {"format": number, "kind": kind, "made": 1, "home": "/h", "digests": digests}
     return "backup.json", json.dumps(said).encode()
@@ -206,6 +213,8 @@ EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         (archive(contents({}), contents({})), "in no backup"),
         (link(), "in no backup"),
         (sparse(1 << 50), "in no backup"),
+        (chain(tarfile.GNUTYPE_LONGNAME), "no archive"),
+        (chain(tarfile.XHDTYPE), "no archive"),
     ],
 )
 def test_what_is_no_backup(tmp_path: Path, data: bytes, words: str) -> None:

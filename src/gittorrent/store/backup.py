@@ -238,6 +238,7 @@ def _members(path: Path, data: bytes) -> dict[str, bytes]:
                 if file is None or member.name in found:
                     raise BackupDamagedError(f"{path} has a member that is in no backup")
                 found[member.name] = file.read()
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, EOFError, ValueError, RecursionError) as error:
+        # The library goes a level deeper for each header that another one belongs to.
         raise BackupDamagedError(f"{path} is no archive, or damaged: {error}") from error
     return found

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from gittorrent.errors import GitTorrentError
-from gittorrent.ids import RepositoryId, is_repository_id
+from gittorrent.ids import OBJECT_FORMATS, RepositoryId, is_repository_id
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
 from gittorrent.repository.copying import CopiedRepository, check_copy, copy_repository, place_copy
 from gittorrent.store.backup import COPIES, BackupDamagedError, Kind, copies_beside, read_backup
@@ -64,6 +64,8 @@ def copies_of(backup: Backup) -> Copies:
         )
         if not is_known:
             raise BackupDamagedError(f"the list of copied repositories has {name!r}")
+        if copied.format not in OBJECT_FORMATS:
+            raise BackupDamagedError(f"the list of copied repositories: {copied.format!r} objects")
         try:
             check_name(copied.name)
         except PolicyError as error:

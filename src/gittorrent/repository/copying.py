@@ -261,7 +261,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _read(path: Path, name: str, file: CopiedFile, into: Path | None) -> None:
     """Read a file of a copy, and write it elsewhere if it is to be."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
         raise CopyDamagedError(f"{name!r} is no name of a file in a repository")
     digest, left = hashlib.sha256(), file.size
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from gittorrent.repository.copying import (
     CopiedRepository,
     CopyDamagedError,
     check_copy,
+    place_copy,
 )
 from gittorrent.store.backup import COPIES, Backup, BackupDamagedError, Kind
 
@@ -42,8 +44,33 @@ def test_what_it_does_not_write_is_called_damaged(copied: CopiedRepository) -> N
         copies_of(backup(copied))
 
 
-@pytest.mark.parametrize("name", ["/config", "../config", "objects/../../config", "con\0fig", ""])
+STRANGE = [
+    "/config",
+    "../config",
+    "objects/../../config",
+    "../elsewhere/config",
+    "con\0fig",
+    "con\0fig/config",
+    "",
+    "./config",
+    "refs",
+    "a/" * 3000 + "config",
+]
+
+
+@pytest.mark.parametrize("name", STRANGE)
 def test_names_that_no_file_in_a_repository_has(tmp_path: Path, name: str) -> None:
     (tmp_path / COPY.directory).mkdir()
+    copied = replace(COPY, files={name: CopiedFile(0, "0" * 64)})
     with pytest.raises(CopyDamagedError):
-        check_copy(tmp_path, replace(COPY, files={name: CopiedFile(0, "0" * 64)}))
+        check_copy(tmp_path, copied)
+    with pytest.raises(CopyDamagedError):
+        place_copy(tmp_path, copied, tmp_path / "in" / "project.git")
+    assert [each.name for each in tmp_path.iterdir()] == [COPY.directory]  # and nothing was made
+
+
+def test_a_file_where_another_one_needs_a_folder(tmp_path: Path) -> None:
+    nothing = CopiedFile(0, hashlib.sha256().hexdigest())
+    copied = replace(COPY, files={"info": nothing, "info/exclude": nothing})
+    with pytest.raises(CopyDamagedError, match="no name of a file"):
+        check_copy(tmp_path, copied)

@@ -62,6 +62,7 @@ _SCRATCH = (
 )
 _LEFT_OUT = re.compile(r"(.*/)?(tmp_[^/]*|incoming-[^/]*|[^/]*\.lock|\.[^/]*\.new|index|lock)")
 _CHUNK = 1 << 20
+_MAX_PATH = 4096
 
 
 class CopyDamagedError(GitTorrentError):
@@ -149,8 +150,9 @@ def check_copy(folder: Path, copied: CopiedRepository) -> None:
     Raises:
         CopyDamagedError: it is not what was written.
     """
+    _check_names(copied)
     for name, file in copied.files.items():
-        _read(folder / copied.directory / name, name, file, None)
+        _read(folder / copied.directory / name, file, None)
 
 
 def place_copy(folder: Path, copied: CopiedRepository, target: Path) -> int:
@@ -164,6 +166,7 @@ def place_copy(folder: Path, copied: CopiedRepository, target: Path) -> int:
     Raises:
         CopyDamagedError: it is not what was written.
     """
+    _check_names(copied)
     if target.exists():
         shutil.rmtree(target)
     (target / "objects").mkdir(parents=True)
@@ -171,7 +174,7 @@ def place_copy(folder: Path, copied: CopiedRepository, target: Path) -> int:
     for name, file in copied.files.items():
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        _read(folder / copied.directory / name, name, file, path)
+        _read(folder / copied.directory / name, file, path)
     carried = Carried(target, OBJECT_FORMATS[copied.format])
     git, info = Git(target, isolated=True), carried.info
     git.run("config", "--local", "core.bare", "true")
@@ -259,10 +262,25 @@ def _link(source: Path, target: Path) -> None:
     os.link(source, target)
 
 
-def _read(path: Path, name: str, file: CopiedFile, into: Path | None) -> None:
+def _check_names(copied: CopiedRepository) -> None:
+    """Make sure that all files of a copy lie within it, and none where another one needs a folder.
+
+    Raises:
+        CopyDamagedError: one does not.
+    """
+    folders = {PurePosixPath("objects"), PurePosixPath("refs")}
+    for name in copied.files:
+        if len(name) <= _MAX_PATH:
+            folders.update(PurePosixPath(name).parents)
+    for name in copied.files:
+        path = PurePosixPath(name)
+        is_plain = len(name) <= _MAX_PATH and str(path) == name and "\0" not in name
+        if not is_plain or path.is_absolute() or ".." in path.parts or path in folders:
+            raise CopyDamagedError(f"{name[:_MAX_PATH]!r} is no name of a file in a repository")
+
+
+def _read(path: Path, file: CopiedFile, into: Path | None) -> None:
     """Read a file of a copy, and write it elsewhere if it is to be."""
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name:
-        raise CopyDamagedError(f"{name!r} is no name of a file in a repository")
     digest, left = hashlib.sha256(), file.size
     try:
         sink = Path(into or os.devnull)

@@ -158,13 +158,14 @@ def test_a_web_server_that_asks_who_calls(person: Person) -> None:
          ["answers 301 and leads to https://m.example.org/p.git/mirror-list",
           "the URL is gittorrent::https://m.example.org/p.git"]),
         (302, {"Location": "/login?to=p"}, b"", 6, ["answers 302 and leads to http://127.0.0.1:"]),
+        (301, {"Location": "http://["}, b"", 6, ["answers 301 and leads to http://["]),
         (200, {"Content-Type": "text/html"}, b"<!DOCTYPE html>\n", 6,
          ["/p.git/mirror-list is a web page, and no list of mirrors", "want a login first"]),
         (200, {}, b"nonsense\n", 8, ["/p.git/mirror-list: mirror list without"]),
         (200, {"Content-Encoding": "gzip"}, gzip.compress(b"repo x\n"), 3,
          ["in the encoding 'gzip'", "send files as they are"]),
     ],
-    ids=["moved", "login", "page", "nonsense", "encoded"],
+    ids=["moved", "login", "nowhere", "page", "nonsense", "encoded"],
 )  # fmt: skip
 def test_a_web_server_that_is_no_mirror(
     person: Person, status: int, headers: dict[str, str], body: bytes, ends: int, says: list[str]

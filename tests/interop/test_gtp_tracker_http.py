@@ -274,6 +274,25 @@ def test_who_fetches_something_newer_does_not_count_as_complete(
     swarm.holding.close()
 
 
+@pytest.mark.parametrize("url", ["http://[", "http://h:99999/", "http://h:x/", "http:///", "x"])
+def test_what_is_no_url_of_a_tracker_fails_like_one(
+    url: str, copied: Callable[[str], Made]
+) -> None:
+    source = copied("linear").git_dir
+    info = gtp.metainfo_for(source, gtp.PERL_2008)
+
+    async def scenario() -> None:
+        node = GtpNode(None)
+        swarm = open_seed(node, info, source)
+        client = TrackerClient([url], swarm, node.peer_id, 0, ignore)
+        with pytest.raises((TrackerError, OSError)):
+            await client.ask(url)
+        assert swarm.holding is not None
+        swarm.holding.close()
+
+    gtp.run(scenario())
+
+
 def test_a_name_is_asked_at_its_next_address(tmp_path: Path) -> None:
     """A tracker whose first address, such as that of IPv6, does not work is no lost tracker."""
 

@@ -55,6 +55,7 @@ from gittorrent.transfer.static_files import (
     REVALIDATE,
     TEXT_TYPE,
     index_of_reels,
+    media_type,
 )
 from gittorrent.wire import notify
 from gittorrent.wire.ci_fleet import PREFIX as CI_PREFIX
@@ -338,7 +339,7 @@ class HttpListener:
         return _text_bytes((await self._lists.answer(served)).encode_text())
 
     async def _mirror_notify(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
-        if request.content_type != notify.CONTENT_TYPE:
+        if media_type(request.headers.get("Content-Type")) != notify.CONTENT_TYPE:
             reason = f"the body of a notice must be {notify.CONTENT_TYPE}"
             return _text_bytes(notify.encode_refusal(reason), 415)
         connection = connection_of(request)

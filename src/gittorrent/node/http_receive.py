@@ -28,6 +28,7 @@ from gittorrent.push.depot.advertisement import SERVICE
 from gittorrent.push.depot.report import encode_fatal
 from gittorrent.push.depot.request import MAX_REQUEST
 from gittorrent.repository.uploads import MAX_PUSHED
+from gittorrent.transfer.static_files import media_type
 from gittorrent.wire import pktline
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class HttpReceivePack:
 
     async def receive_pack(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer ``POST git-receive-pack``."""
-        if request.content_type != REQUEST_TYPE:
+        if media_type(request.headers.get("Content-Type")) != REQUEST_TYPE:
             return web.Response(status=415, text=f"the body must be {REQUEST_TYPE}\n")
         if not is_readable(request):
             return web.Response(status=415, text="the body must be plain or gzip\n")

@@ -32,7 +32,7 @@ from gittorrent.node.http_static import (
     send_file,
 )
 from gittorrent.reel.pack import FilePiece
-from gittorrent.transfer.static_files import BUNDLES
+from gittorrent.transfer.static_files import BUNDLES, media_type
 from gittorrent.wire import notify, pktline
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class SmartHttp:
 
     async def upload_pack(self, request: web.BaseRequest, served: Served) -> web.StreamResponse:
         """Answer ``POST git-upload-pack``."""
-        if request.content_type != REQUEST_TYPE:
+        if media_type(request.headers.get("Content-Type")) != REQUEST_TYPE:
             return web.Response(status=415, text=f"the body must be {REQUEST_TYPE}\n")
         if not is_readable(request):
             return web.Response(status=415, text="the body must be plain or gzip\n")

@@ -33,7 +33,7 @@ from gittorrent.transfer.http_client import PASSING, PAUSES, UNAUTHORIZED, HttpC
 from gittorrent.transfer.http_log import fetch_log
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
-from gittorrent.transfer.static_files import MAX_INDEX_BYTES
+from gittorrent.transfer.static_files import MAX_INDEX_BYTES, media_type
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_URL
 from gittorrent.wire.messages import HaveBundle, Try, WrongParts, parse_message
 from gittorrent.wire.mirrorlist import MirrorList, parse_text
@@ -269,7 +269,7 @@ def _begins_at(answer: aiohttp.ClientResponse, begun: int) -> bool:
     """
     said = answer.headers.get("Content-Range")
     if said is None:
-        return not answer.content_type.startswith("multipart/")
+        return not media_type(answer.headers.get("Content-Type")).startswith("multipart/")
     found = _RANGE.match(said)
     return found is not None and int(found[1]) == begun
 
@@ -323,7 +323,7 @@ async def ask_for_time_by_http(endpoint: Endpoint) -> float | None:
             client.get("mirror-list") as answer,
         ):
             return parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):  # none, or of no year or day that there is
         return None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _unreachable(endpoint, error) from error
@@ -387,7 +387,11 @@ async def _ask_for_list_once(client: HttpClient, endpoint: Endpoint) -> bytes:
 
 def _moved(url: str, answer: aiohttp.ClientResponse) -> NotAMirrorError:
     """Say where a redirect leads, which is not followed: whom to ask is the user's choice."""
-    target = urljoin(url, answer.headers["Location"])[:MAX_URL]
+    said = answer.headers["Location"]
+    try:
+        target = urljoin(url, said)[:MAX_URL]
+    except ValueError:  # it is no URL
+        target = said[:MAX_URL]
     base = target.removesuffix("/mirror-list")
     is_mirror = base != target and target.startswith(("http://", "https://"))
     return NotAMirrorError(

@@ -33,6 +33,17 @@ BUNDLES = "bundles/"
 """Where bundles are, seen from the repository's URL: git 2.40 and newer take that."""
 
 
+def media_type(header: str | None) -> str:
+    """Return what a Content-Type says without its parameters, in lower case.
+
+    They are left unread: some of what can stand in them Python's parser does not get over.
+
+    Args:
+        header: as anybody sent it; None without any.
+    """
+    return (header or "").partition(";")[0].strip().lower()
+
+
 def index_of_pushes(records: Iterable[Record]) -> bytes:
     """Return the lines of ``pushes/index`` or ``pushes/short``."""
     return "".join(f"{record.id} {record.kind.value}\n" for record in records).encode("ascii")

@@ -75,6 +75,7 @@ def test_a_page_cannot_send_a_notice(carried: Carried, tmp_path: Path) -> None:
             ({"Content_Type": "text/plain"}, 415),
             ({"Content_Type": "application/x-www-form-urlencoded"}, 415),
             ({"Content_Type": "multipart/form-data; boundary=x"}, 415),
+            ({"Content_Type": f"text/plain; a*{'9' * 5000}=x"}, 415),
             ({**typed, "Origin": "http://evil.example"}, 403),
             ({**typed, "Sec_Fetch_Site": "cross-site"}, 403),
             ({**typed, "Host": "evil.example"}, 421),

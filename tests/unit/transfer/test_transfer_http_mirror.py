@@ -13,7 +13,7 @@ import pytest
 
 from gittorrent.ids import ManifestId, PushId
 from gittorrent.transfer.http_client import HttpClient
-from gittorrent.transfer.http_mirror import HttpMirror
+from gittorrent.transfer.http_mirror import HttpMirror, _begins_at, ask_for_time_by_http
 from gittorrent.transfer.limiter import Limiter
 from gittorrent.transfer.mirror import Mirror, PartSink, WantedPack
 from gittorrent.wire.reelname import PackShape, ReelName
@@ -160,3 +160,44 @@ def test_another_range_than_what_was_asked_for_is_not_taken(headers: dict[str, s
 def test_the_range_that_was_asked_for_follows_what_is_known(headers: dict[str, str]) -> None:
     heard = ask_for_a_rest(headers)
     assert (heard.came, heard.missing) == ({1: b"before" + b"x" * 250}, [])
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("Thu, 01 Jan 1970 00:01:00 GMT", 60.0),
+        ("Thu, 99999999999999999999 Jan 2026 00:00:00 GMT", None),
+        ("Thu, 01 Jan 2026 00:00:00 +99999999999999", None),
+        ("soon", None),
+    ],
+)
+def test_the_date_of_a_server_may_be_none(said: str, expected: float | None) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\nDate: {said}\r\nContent-Length: 0\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async def ask() -> float | None:
+        server = await asyncio.start_server(respond, "127.0.0.1", 0)
+        try:
+            port = server.sockets[0].getsockname()[1]
+            return await ask_for_time_by_http(Endpoint("http", "127.0.0.1", port, "/x"))
+        finally:
+            server.close()
+
+    assert asyncio.run(ask()) == expected
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_good"),
+    [
+        (f"application/x; a*{'9' * 5000}=x", True),
+        (f"Multipart/byteranges; a*{'9' * 5000}=x", False),
+    ],
+)
+def test_the_type_of_a_range_may_have_any_parameters(content_type: str, is_good: bool) -> None:
+    headers = {"Content-Type": content_type}
+    assert (
+        _begins_at(cast("aiohttp.ClientResponse", SimpleNamespace(headers=headers)), 0) is is_good
+    )

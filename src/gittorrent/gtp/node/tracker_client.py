@@ -150,8 +150,12 @@ class TrackerClient:
         from yarl import URL
 
         separator = "&" if "?" in tracker else "?"
-        url = URL(tracker + separator + self.request(event).query(), encoded=True)
-        addresses = await self._find(url.host or "", url.port or 80)
+        try:
+            url = URL(tracker + separator + self.request(event).query(), encoded=True)
+            host, port = url.host or "", url.port or 80
+        except ValueError as error:  # whoever wrote the metainfo may write anything
+            raise TrackerError(f"it is no URL: {error}") from error
+        addresses = await self._find(host, port)
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         try:
             pinned = aiohttp.TCPConnector(resolver=Pinned(*addresses))

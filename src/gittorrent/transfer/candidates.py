@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.store.privacy import is_private
-from gittorrent.transfer.dialling import BusyMirrorError
 from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import SCHEME
+from gittorrent.transfer.mirror import BusyMirrorError
 from gittorrent.transfer.reaching import (
     MAX_CANDIDATES,
     first_to_answer,

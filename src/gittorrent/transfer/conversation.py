@@ -75,7 +75,7 @@ class Conversation:
 
     ``is_at_fault`` tells that the peer broke the protocol: a cut connection, wherever that
     happens, is nobody's fault. ``has_refused`` tells that it does not want to converse,
-    ``is_busy`` that it had no room for us.
+    ``busy`` what it said if it had no room for us.
     ``is_paused`` tells that nothing is read just now.
 
     Args:
@@ -101,7 +101,7 @@ class Conversation:
         self.ended = ""
         self.is_at_fault = False
         self.has_refused = False
-        self.is_busy = False
+        self.busy = ""
         self._channel = channel_of(end)
         self._upload = upload
         self._handlers = handlers
@@ -364,8 +364,8 @@ class Conversation:
                     self._handlers.on_message(event)
             elif isinstance(event, Refused):
                 self.ended = f"refused: {event.reason}"
-                self.is_busy = is_busy(event.reason)
-                self.has_refused = not self.is_busy
+                self.has_refused = not is_busy(event.reason)
+                self.busy = "" if self.has_refused else event.reason
             elif isinstance(event, KeepAliveDue):
                 self._urgent.append(event.data)
                 self._to_write.set()

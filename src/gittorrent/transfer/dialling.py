@@ -20,10 +20,11 @@ from msgspec.structs import replace
 from gittorrent.errors import UnreachableError, UnverifiedError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.looking_up import look_up
+from gittorrent.transfer.mirror import BusyMirrorError
 from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
 from gittorrent.transfer.racing import first_success
 from gittorrent.wire import pktline
-from gittorrent.wire.fields import BUSY, RemoteRefusal, is_busy
+from gittorrent.wire.fields import RemoteRefusal, is_busy
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_LIST_LINES
 from gittorrent.wire.mirrorlist import MirrorList, parse_lines
 from gittorrent.wire.service import MIRROR_LIST, ServiceRequest, encode_request
@@ -61,17 +62,6 @@ class CannotConnectError(UnreachableError):
 
 class NotAMirrorError(UnverifiedError):
     """Something answers there, but it does not speak MirrorSync."""
-
-
-class BusyMirrorError(UnreachableError):
-    """A mirror has too much to do just now."""
-
-    def __init__(self, url: str, reason: str = "") -> None:
-        said = reason.removeprefix(BUSY).removeprefix(":").strip()
-        super().__init__(
-            f"{url} is busy" + (f": {said}" if said else ""),
-            hint="try again in a moment, or ask another mirror",
-        )
 
 
 class NotCarriedThereError(UnreachableError):

@@ -17,7 +17,7 @@ from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.conversation import Conversation, ConversationEndedError
 from gittorrent.transfer.conversation_roles import ConversationHandlers, Upload
 from gittorrent.transfer.dialling import connect, service_request
-from gittorrent.transfer.mirror import MirrorLostError
+from gittorrent.transfer.mirror import BusyMirrorError, MirrorLostError
 from gittorrent.transfer.questions import Questions
 from gittorrent.transfer.stream import tcp_stream
 from gittorrent.wire.fields import MessageError
@@ -273,11 +273,6 @@ class GitMirror:
         return not (self._closing or is_final or conversation.ended == FAREWELL)
 
     @property
-    def is_busy(self) -> bool:
-        """Tell, of a conversation that is over, whether it was refused for want of room."""
-        return self._conversation.is_busy
-
-    @property
     def is_myself(self) -> bool:
         """Whether the other end turned out to be this run."""
         return self._conversation.ended == MYSELF
@@ -300,7 +295,9 @@ class GitMirror:
         """Tell everybody who waits for this end that nothing more will come."""
         self.has_ended = True
         if not self._ready.done():
-            self._ready.set_exception(MirrorLostError(f"{self.name}: {reason}"))
+            busy = self._conversation.busy
+            why = MirrorLostError(f"{self.name}: {reason}")
+            self._ready.set_exception(BusyMirrorError(self.name, busy) if busy else why)
             self._ready.exception()  # nobody may be waiting for it
         self._questions.let_go(reason)
         if self._sink is not None:

@@ -21,7 +21,6 @@ from gittorrent.ids import PushId
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import (
-    BusyMirrorError,
     CannotConnectError,
     NotAMirrorError,
     NotCarriedThereError,
@@ -31,7 +30,7 @@ from gittorrent.transfer.dialling import (
 )
 from gittorrent.transfer.http_client import PASSING, PAUSES, UNAUTHORIZED, HttpClient, open_client
 from gittorrent.transfer.http_log import fetch_log
-from gittorrent.transfer.mirror import MirrorLostError, NotThereError
+from gittorrent.transfer.mirror import BusyMirrorError, MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
 from gittorrent.transfer.static_files import MAX_INDEX_BYTES, media_type
 from gittorrent.wire.limits import MAX_LIST_BYTES, MAX_URL
@@ -76,7 +75,6 @@ class HttpMirror:
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self.may_return = False
-        self.is_busy = False
         self.has_given = False
         self.called_us = False
 

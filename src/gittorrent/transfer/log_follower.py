@@ -28,7 +28,6 @@ from gittorrent.push.log import VerifiedLog
 from gittorrent.store.database import RememberedMirror
 from gittorrent.store.privacy import note_private
 from gittorrent.transfer.candidates import Candidates
-from gittorrent.transfer.dialling import BusyMirrorError
 from gittorrent.transfer.location import Location
 from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.log_intake import BehindError, DatedAheadError, LogIntake
@@ -271,9 +270,8 @@ class LogFollower:
     async def _give_way(self, error: GitTorrentError) -> None:
         """Turn to the next mirror after one failed; if there is none, the failure stands."""
         failed = self.first
-        is_busy = self._mirror.is_busy
-        self._candidates.failures[self.url] = BusyMirrorError(self.url) if is_busy else error
-        if self._candidates.is_last(self._first) and not is_busy:
+        self._candidates.failures[self.url] = error
+        if self._candidates.is_last(self._first):
             self._give_time(error)
         await self._peer_manager.drop_first()
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from gittorrent.errors import UnreachableError
+from gittorrent.wire.fields import BUSY
 from gittorrent.wire.reelname import PackShape, ReelName
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ Admit = Callable[[Sequence[LogEntry]], Awaitable[None]]
 
 class MirrorLostError(UnreachableError):
     """A mirror stopped answering."""
+
+
+class BusyMirrorError(MirrorLostError):
+    """A mirror has no room for us just now."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        said = reason.removeprefix(BUSY).removeprefix(":").strip()
+        super().__init__(
+            f"{url} is busy" + (f": {said}" if said else ""),
+            hint="try again in a moment, or ask another mirror",
+        )
 
 
 class NotThereError(UnreachableError):
@@ -225,11 +237,6 @@ class Mirror(Protocol):
     @property
     def has_ended(self) -> bool:
         """Tell whether nothing comes from it any more."""
-        ...
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether it had no room for us, of one that is lost; it may have soon."""
         ...
 
     @property

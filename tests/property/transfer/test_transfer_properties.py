@@ -124,7 +124,6 @@ class FakeMirror:
     address = ""
     called_us = False
     may_return = False
-    is_busy = False
     has_ended = False
     has_given = False
 

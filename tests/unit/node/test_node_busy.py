@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import select
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from gittorrent.node.connection_limiter import ConnectionSlot
+from gittorrent.node.git_listener import GitListener
 from gittorrent.repository.carried import Carried
+from gittorrent.wire import pktline
 from support import gitcmd, nodes
 from support.nodes import Served
-from support.programs import Person, somebody, wait_until
+from support.programs import PATIENCE, Person, somebody, wait_until
 
 WHY = "busy: this node serves as many callers as it may"
 
@@ -66,3 +72,37 @@ def test_a_clone_waits_for_room(full: Full, person: Person, scheme: str) -> None
         cloning.stop()
     assert gitcmd.text(person.root / "c", "rev-parse", "HEAD")
     assert "allowUnverified" not in cloning.err
+
+
+def test_a_clone_waits_for_a_conversation_when_the_list_had_room(
+    carried: Carried, tmp_path: Path, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the edge of what a node lets in the list is given and the conversation refused."""
+    serve, is_full = GitListener.serve, True
+
+    async def serve_lists(listener: GitListener, sock: socket.socket, slot: ConnectionSlot) -> None:
+        loop = asyncio.get_running_loop()
+        asked = await loop.run_in_executor(None, beginning_of, sock)
+        if is_full and b"mirror-list" not in asked:
+            await loop.sock_recv(sock, 1 << 16)
+            await loop.sock_sendall(sock, pktline.encode(f"ERR {WHY}\n".encode()))
+            sock.close()
+        else:
+            await serve(listener, sock, slot)
+
+    monkeypatch.setattr(GitListener, "serve", serve_lists)
+    with nodes.serving(carried, home=nodes.make_home(tmp_path)) as node:
+        url = f"gittorrent::{node.git}/project.git"
+        cloning = person.start("git", "-c", "gittorrent.listen=off", "clone", url, "c")
+        try:
+            wait_until(lambda: "asking again" in cloning.err, "it hears that there is no room")
+            is_full = False
+            assert cloning.wait() == 0, cloning.err
+        finally:
+            cloning.stop()
+
+
+def beginning_of(sock: socket.socket) -> bytes:
+    """Return the beginning of what a caller says, which stays to be read."""
+    select.select([sock], [], [], PATIENCE)
+    return sock.recv(64, socket.MSG_PEEK)

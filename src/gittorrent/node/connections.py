@@ -1,7 +1,7 @@
 """Listening sockets, and a task for each caller that they let in.
 
 A connection that `gittorrent.node.connection_limiter` refuses is told so, in the words of whoever
-listens, and closed; where many are refused at once they are closed without a word.
+listens, and closed; where many are refused at once nobody makes sure that they hear it.
 
 Must not know what is spoken on a connection.
 """
@@ -56,8 +56,9 @@ OWN_FILES = 256
 FILES_EACH = 3
 """And how many for each caller."""
 
-TURNED_AWAY = 64
-"""Callers that are turned away with a word at the same time, at each listening socket."""
+TURNED_AWAY = 256
+"""Callers that are turned away at the same time, at each listening socket; of further ones nobody
+waits for what they want."""
 
 TURNING_AWAY_SECONDS = 2.0
 """Time that one of them has to say what it wants and to take the answer."""
@@ -231,7 +232,8 @@ async def accept_forever(
                 reason="too many connections",
             )
             if not refusal or len(turned_away) >= TURNED_AWAY:
-                sock.close()
+                with sock, contextlib.suppress(OSError):
+                    sock.send(refusal)  # which the kernel may take back
                 continue
             refusing = loop.create_task(_turn_away(sock, refusal))
             for each in (tasks, turned_away):

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _FIRST_WAIT = 1.0
-"""Seconds before a busy mirror is asked again for the first time."""
+"""Seconds before a busy mirror is asked again for the first time; doubled each time."""
+
+_LONGEST_WAIT = 10.0
 
 
 def _waits(seconds: float) -> Iterator[float]:
@@ -53,7 +55,7 @@ def _waits(seconds: float) -> Iterator[float]:
         pause = min(left, wait * random.uniform(0.5, 1.5))  # noqa: S311
         yield pause
         left -= pause
-        wait *= 2
+        wait = min(2 * wait, _LONGEST_WAIT)
 
 
 def require_confidential(location: Location, repository: RepositoryId, way_out: str) -> None:

@@ -41,6 +41,10 @@ MAX_ADDRESSES = 4
 """Addresses of one name that an ordinary fetch tries."""
 
 
+PAUSES = (0.2, 0.6, 1.5)
+"""Seconds before a server that hangs up without an answer is asked again; all of it within the time
+for one answer."""
+
 CHECK_HINT = "check host and port, or try another mirror"
 
 _NO_PORT_HINT = (
@@ -62,6 +66,10 @@ class CannotConnectError(UnreachableError):
 
 class NotAMirrorError(UnverifiedError):
     """Something answers there, but it does not speak MirrorSync."""
+
+
+class _ResetError(NotAMirrorError):
+    """The connection was reset before an answer: what is there may have too much to do."""
 
 
 class NotCarriedThereError(UnreachableError):
@@ -232,6 +240,16 @@ async def ask_for_list(
         ProtocolError: it breaks the protocol.
     """
     client_timeouts = client_timeouts or ClientTimeouts()
+    for pause in PAUSES:
+        with contextlib.suppress(_ResetError):
+            return await _ask_once(endpoint, trusted, client_timeouts)
+        await asyncio.sleep(pause)
+    return await _ask_once(endpoint, trusted, client_timeouts)
+
+
+async def _ask_once(
+    endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
+) -> tuple[MirrorList, AddressClass]:
     dialled = await connect(endpoint, trusted, client_timeouts=client_timeouts)
     loop = asyncio.get_running_loop()
     try:
@@ -240,6 +258,8 @@ async def ask_for_list(
             lines = await _read_list(dialled.sock, endpoint)
     except TimeoutError as error:
         raise CannotConnectError(f"{endpoint.url} does not answer", hint=CHECK_HINT) from error
+    except ConnectionResetError as error:
+        raise _ResetError(str(_not_a_mirror(endpoint, str(error))), hint=_HINT) from error
     except OSError as error:
         raise _not_a_mirror(endpoint, str(error)) from error
     finally:

@@ -25,7 +25,7 @@ from gittorrent.errors import ProtocolError
 from gittorrent.git.credentials import LOGINS
 from gittorrent.git.http_settings import NOTHING_SET, HttpSettings, read_http_settings
 from gittorrent.transfer.client_timeouts import Allowance
-from gittorrent.transfer.dialling import CannotConnectError
+from gittorrent.transfer.dialling import PAUSES, CannotConnectError
 from gittorrent.transfer.http_resolvers import JudgingResolver, Pinned
 from gittorrent.transfer.mirror import MirrorLostError, NotThereError
 from gittorrent.wire.tokens import encode_basic
@@ -55,10 +55,6 @@ PART_SECONDS = 60.0
 
 PASSING = frozenset([429, 500, 502, 503, 504])
 """What servers answer that have too much to do just now; buckets do so in the ordinary course."""
-
-PAUSES = (0.2, 0.6, 1.5)
-"""Seconds before a server that answers so, or hangs up without an answer, is asked again; all of it
-within the time for one answer."""
 
 _HEADERS = {"User-Agent": f"gittorrent/{__version__}", "Accept-Encoding": "identity"}
 

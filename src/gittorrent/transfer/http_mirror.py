@@ -21,6 +21,7 @@ from gittorrent.ids import PushId
 from gittorrent.swarm.events import PeerKind
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.dialling import (
+    PAUSES,
     CannotConnectError,
     NotAMirrorError,
     NotCarriedThereError,
@@ -28,7 +29,7 @@ from gittorrent.transfer.dialling import (
     why_not_connected,
     why_not_found,
 )
-from gittorrent.transfer.http_client import PASSING, PAUSES, UNAUTHORIZED, HttpClient, open_client
+from gittorrent.transfer.http_client import PASSING, UNAUTHORIZED, HttpClient, open_client
 from gittorrent.transfer.http_log import fetch_log
 from gittorrent.transfer.mirror import BusyMirrorError, MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS

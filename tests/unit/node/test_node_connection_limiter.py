@@ -371,7 +371,7 @@ def test_callers_who_are_served_stay() -> None:
     with_listener(lambda: serve, work)
 
 
-def test_who_is_turned_away_hears_why_and_only_so_many_at_once() -> None:
+def test_who_is_turned_away_hears_why_and_only_so_many_are_waited_for() -> None:
     refusal = b"there is no room"
 
     async def serve(_sock: socket.socket, slot: ConnectionSlot) -> None:
@@ -383,7 +383,8 @@ def test_who_is_turned_away_hears_why_and_only_so_many_at_once() -> None:
         await running.filled()
         assert await running.answer(b"x" * 100_000) == refusal
         waiting = [await running.call(host="127.0.0.9") for _ in range(TURNED_AWAY)]
-        assert await running.answer(b"x") == b""
+        with await running.call(host="127.0.0.9") as further:
+            assert await heard(further) == refusal, "without having said anything"
         for sock in waiting[1:]:
             sock.close()
         await asyncio.get_running_loop().sock_sendall(waiting[0], b"x")

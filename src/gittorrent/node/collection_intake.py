@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gittorrent.ids import RepositoryId
-from gittorrent.push.purge_guard import REPOSITORIES, judge
+from gittorrent.push.purge_guard import REPOSITORIES, WINDOW_SECONDS, judge
 from gittorrent.store.collected import CollectedRow
 from gittorrent.store.held import HeldKind, HeldRow
 
@@ -85,6 +85,7 @@ def take_in(
         now=now,
         held=[row.for_judging() for row in before.held],
         recent=before.recent,
+        arrived=_arrived(known, now),
     )
     stay = (judged.held | there) & known.keys() - rows.keys()
     last = len(found.entries)
@@ -98,6 +99,13 @@ def take_in(
         judged.go | judged.back,
         judged.departed,
     )
+
+
+def _arrived(known: Mapping[str, CollectedRow], now: int) -> set[str]:
+    """Return what was added lately; not what was there when the collection was followed first."""
+    first = min((row.since for row in known.values()), default=now)
+    since = max(first, now - WINDOW_SECONDS)
+    return {each for each, row in known.items() if row.since > since}
 
 
 def _rows(found: CollectionFile, before: Before, now: int) -> dict[str, CollectedRow]:

@@ -6,6 +6,7 @@ compares what was there with what is there, and asks here what may go.
 Pure; tracks nothing: what is held back already comes in, and what is held from now on goes out.
 Rules: a disappearance is sudden when more than a number *and* more than a share of what there was
 has gone, together with what went a short time before, so that a purge in small steps is one too.
+What came a short time before, and is there, does not make that share smaller.
 What is held stays until somebody confirms it, or until its time is up; what comes back is held no
 more; what somebody refused stays until somebody confirms it after all. Must not know what the
 names stand for, nor what is done about them.
@@ -103,6 +104,7 @@ def judge(
     now: int,
     held: Sequence[Held[T]] = (),
     recent: int = 0,
+    arrived: Collection[T] = (),
 ) -> Judgement[T]:
     """Return what may go of what was there.
 
@@ -113,6 +115,8 @@ def judge(
         now: seconds since 1970.
         held: what is held back already.
         recent: how many disappeared within `WINDOW_SECONDS`, whether they went or are held.
+        arrived: names that came within that time, where it is known of each when it came: whoever
+            wants many to go unseen could else add as many more of no worth before.
     """
     there = frozenset(now_there)
     known = frozenset(before)
@@ -124,7 +128,8 @@ def judge(
     still = was_held - there - released
     gone = known - there - was_held
     # Those that went recently were there as well when all of this began.
-    is_sudden = exceeds(len(gone) + recent, len(known - was_held) + recent, threshold)
+    were_there = known - was_held - (there & frozenset(arrived))
+    is_sudden = exceeds(len(gone) + recent, len(were_there) + recent, threshold)
     newly_held = gone if is_sudden else frozenset[T]()
     return Judgement(
         go=(gone - newly_held) | (released & known - there),

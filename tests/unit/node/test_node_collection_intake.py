@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+from msgspec.structs import replace
 
 from gittorrent.ids import RepositoryId
 from gittorrent.node.collection_file import parse_collection
 from gittorrent.node.collection_intake import Before, Intake, let_go, take_in
-from gittorrent.push.purge_guard import Decision
+from gittorrent.push.purge_guard import WINDOW_SECONDS, Decision
 from gittorrent.store.collected import CollectedRow
 from gittorrent.store.held import HeldKind, HeldRow
 
@@ -85,6 +86,31 @@ def test_only_what_is_here_for_the_collection_is_held() -> None:
 
 def test_small_steps_are_held_too() -> None:
     assert after(text(B, C, D), before(A, B, C, D, recent=2)).hold is not None
+
+
+def test_what_was_added_a_moment_ago_does_not_hide_a_purge() -> None:
+    """Who has stolen a key could add a hundred of no worth, and take all others out then."""
+    now = 10 * WINDOW_SECONDS
+    more = [RepositoryId(letter * 52) for letter in "ghijklmnopqrst"]
+
+    def hold(since: int) -> HeldRow | None:
+        named = {
+            **{each: CollectedRow(each, since=5) for each in (A, B, C, D)},
+            **{each: CollectedRow(each, since=since) for each in more},
+        }
+        known = replace(before(A, B, C, D), named=named)
+        return take_in(parse_collection(text(D, *more).encode()), known, now).hold
+
+    found = hold(now - 60)
+    assert found is not None
+    assert found.names.keys() == {A, B, C}
+    assert hold(now - WINDOW_SECONDS) is None  # they were there for a day
+
+
+def test_small_purges_soon_after_a_collection_was_followed_go() -> None:
+    known = before(*IDS, *(RepositoryId(letter * 52) for letter in "ghijklmnopqrst"))
+    content = text(*(each for each in known.named if each not in (A, B, C)))
+    assert after(content, known).gone == {A, B, C}
 
 
 def test_what_is_held_waits_and_goes_when_it_is_confirmed() -> None:

@@ -72,8 +72,11 @@ class Connection(web.RequestHandler):
     def log_exception(self, *args: object, **kw: object) -> None:
         """Note what aiohttp could not do; what is no HTTP is the caller's fault, and told apart.
 
-        Neither a traceback nor what was sent: anybody can send it, and it may hold a token.
+        Neither a traceback nor what was sent: anybody can send it, and it may hold a token. Who was
+        lost is in the log already.
         """
+        if isinstance(kw.get("exc_info"), ConnectionError):
+            return
         if not isinstance(kw.get("exc_info"), HttpProcessingError):
             super().log_exception(*args, **kw)
             return

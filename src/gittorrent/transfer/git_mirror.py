@@ -273,6 +273,11 @@ class GitMirror:
         return not (self._closing or is_final or conversation.ended == FAREWELL)
 
     @property
+    def is_busy(self) -> bool:
+        """Tell, of a conversation that is over, whether it was refused for want of room."""
+        return bool(self._conversation.busy)
+
+    @property
     def is_myself(self) -> bool:
         """Whether the other end turned out to be this run."""
         return self._conversation.ended == MYSELF

@@ -27,7 +27,7 @@ from gittorrent.git.http_settings import NOTHING_SET, HttpSettings, read_http_se
 from gittorrent.transfer.client_timeouts import Allowance
 from gittorrent.transfer.dialling import PAUSES, CannotConnectError
 from gittorrent.transfer.http_resolvers import JudgingResolver, Pinned
-from gittorrent.transfer.mirror import MirrorLostError, NotThereError
+from gittorrent.transfer.mirror import BusyMirrorError, MirrorLostError, NotThereError
 from gittorrent.wire.tokens import encode_basic
 from gittorrent.wire.urls import AddressClass, address_class, less_trusted
 
@@ -326,6 +326,7 @@ class HttpClient:
 
         Raises:
             NotThereError: the server answers with another status than 200.
+            BusyMirrorError: it has too much to do, by its status.
             CutOffError: it hangs up in the middle, again and again or of something else by now.
             MirrorLostError: it does not answer, or too slowly.
             TooLongError: it sends more.
@@ -356,6 +357,8 @@ class HttpClient:
                 asyncio.timeout(self.client_timeouts.answer) as limit,
                 self.get(name) as answer,
             ):
+                if answer.status in PASSING:
+                    raise BusyMirrorError(self.url_of(name), f"it answers {answer.status}")
                 if answer.status != 200:
                     raise NotThereError(f"{self.url_of(name)} answers {answer.status}")
                 async for piece in answer.content.iter_chunked(PIECE):

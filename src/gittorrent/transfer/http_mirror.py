@@ -76,6 +76,7 @@ class HttpMirror:
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self.may_return = False
+        self.is_busy = False
         self.has_given = False
         self.called_us = False
 
@@ -226,6 +227,7 @@ class HttpMirror:
         name = f"reels/{pack.manifest}.pack"
         async with self._client.get(name, headers) as answer:
             if answer.status in PASSING:
+                self.is_busy = True
                 raise ConnectionError(f"it answers {answer.status} again and again")
             if answer.status not in (200, 206):
                 raise NotThereError(f"{self._client.url_of(name)} answers {answer.status}")

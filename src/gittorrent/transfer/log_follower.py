@@ -32,6 +32,7 @@ from gittorrent.transfer.location import Location
 from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.log_intake import BehindError, DatedAheadError, LogIntake
 from gittorrent.transfer.log_words import contradictions, silence, troubles
+from gittorrent.transfer.mirror import BusyMirrorError
 from gittorrent.transfer.mirror_news import has_news
 from gittorrent.transfer.opening import ask_list, calling_ahead
 from gittorrent.transfer.reaching import (
@@ -271,7 +272,8 @@ class LogFollower:
         """Turn to the next mirror after one failed; if there is none, the failure stands."""
         failed = self.first
         self._candidates.failures[self.url] = error
-        if self._candidates.is_last(self._first):
+        # Whoever is busy is asked again, as whoever is busy from the beginning.
+        if self._candidates.is_last(self._first) and not isinstance(error, BusyMirrorError):
             self._give_time(error)
         await self._peer_manager.drop_first()
         try:

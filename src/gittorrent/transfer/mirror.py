@@ -240,6 +240,11 @@ class Mirror(Protocol):
         ...
 
     @property
+    def is_busy(self) -> bool:
+        """Tell, when nothing comes from it any more, whether that is since it is busy."""
+        ...
+
+    @property
     def may_return(self) -> bool:
         """Tell, when nothing comes from it any more, whether dialling again may help."""
         ...

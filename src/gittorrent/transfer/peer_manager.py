@@ -25,6 +25,7 @@ from gittorrent.transfer.addresses import plain_address
 from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.git_mirror import ConversationContext, GitMirror, claimed_parts
 from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.mirror import BusyMirrorError
 from gittorrent.transfer.offers import OfferBans
 from gittorrent.transfer.opening import open_mirror
 from gittorrent.transfer.partial_content import PartialContent
@@ -340,7 +341,9 @@ class PeerManager:
             self._lost.add(url)
             await mirror.close()
             now = loop.time()
-            is_due = self._reconnect.lost(url, now, now - begun, has_given=mirror.has_given)
+            is_due = self._reconnect.lost(
+                url, now, now - begun, has_given=mirror.has_given, is_busy=mirror.is_busy
+            )
         finally:
             self._watched.remove(mirror)
         if is_due and self._download is not None:
@@ -434,7 +437,8 @@ class PeerManager:
             one_more = replace(self._exchange, is_extra=True)
             mirror = await open_mirror(endpoint, one_more, trusted)
         except GitTorrentError as error:
-            if again and self._reconnect.failed(url, asyncio.get_running_loop().time()):
+            now, is_busy = asyncio.get_running_loop().time(), isinstance(error, BusyMirrorError)
+            if again and self._reconnect.failed(url, now, is_busy=is_busy):
                 self._wake_reconnecting()
             else:
                 self._say(url, f"is left out: {error}")

@@ -124,6 +124,7 @@ class FakeMirror:
     address = ""
     called_us = False
     may_return = False
+    is_busy = False
     has_ended = False
     has_given = False
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from gittorrent.node.connection_limiter import ConnectionSlot
 from gittorrent.node.git_listener import GitListener
+from gittorrent.node.http_listener import HttpListener
 from gittorrent.repository.carried import Carried
 from gittorrent.wire import pktline
 from support import gitcmd, nodes
@@ -93,6 +95,29 @@ def test_a_clone_waits_for_a_conversation_when_the_list_had_room(
     monkeypatch.setattr(GitListener, "serve", serve_lists)
     with nodes.serving(carried, home=nodes.make_home(tmp_path)) as node:
         url = f"gittorrent::{node.git}/project.git"
+        cloning = person.start("git", "-c", "gittorrent.listen=off", "clone", url, "c")
+        try:
+            wait_until(lambda: "asking again" in cloning.err, "it hears that there is no room")
+            is_full = False
+            assert cloning.wait() == 0, cloning.err
+        finally:
+            cloning.stop()
+
+
+def test_a_clone_waits_when_files_had_room_and_the_log_has_none(
+    carried: Carried, tmp_path: Path, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind web servers that limit how often somebody asks."""
+    route, is_full = HttpListener._route, True
+
+    async def give_lists(listener: HttpListener, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.endswith("/mirror-sync") or (is_full and "/pushes/" in request.path):
+            return web.Response(status=503)
+        return await route(listener, request)
+
+    monkeypatch.setattr(HttpListener, "_route", give_lists)
+    with nodes.serving(carried, home=nodes.make_home(tmp_path)) as node:
+        url = f"gittorrent::{node.http}/project.git"
         cloning = person.start("git", "-c", "gittorrent.listen=off", "clone", url, "c")
         try:
             wait_until(lambda: "asking again" in cloning.err, "it hears that there is no room")

@@ -8,6 +8,8 @@ import pytest
 
 from gittorrent.swarm.reconnect import (
     ATTEMPTS,
+    BUSY_ATTEMPTS,
+    BUSY_SECONDS,
     FIRST_SECONDS,
     GOOD_SECONDS,
     LONGEST_SECONDS,
@@ -96,3 +98,26 @@ def test_what_is_remembered_is_bounded() -> None:
     kept = [reconnect.lost(f"git://192.0.2.1:{port}/x", 0.0, lasted=1.0) for port in range(1000)]
     assert sum(kept) == MAX_LOST
     assert len(reconnect.due(1e9)) == MAX_LOST
+
+
+def test_who_is_busy_is_dialled_more_often_and_not_for_ever() -> None:
+    reconnect, now, waits = ReconnectScheduler(lambda _n: 0), 0.0, []
+    assert reconnect.lost("a", now, 0.0, is_busy=True)
+    while (due := reconnect.next_deadline()) is not None:
+        waits.append(due - now)
+        now = due
+        assert reconnect.due(now) == ["a"]
+        reconnect.failed("a", now, is_busy=True)
+    assert len(waits) == BUSY_ATTEMPTS
+    assert waits[:5] == [0.5, 1.0, 2.0, 4.0, BUSY_SECONDS / 2]
+    assert max(waits) <= BUSY_SECONDS
+
+
+def test_what_fails_after_busy_answers_counts_by_itself() -> None:
+    reconnect = ReconnectScheduler(lambda _n: 0)
+    assert reconnect.lost("a", 0.0, 0.0, is_busy=True)
+    for _ in range(BUSY_ATTEMPTS - 1):
+        assert reconnect.failed("a", 0.0, is_busy=True)
+    for _ in range(ATTEMPTS - 1):
+        assert reconnect.failed("a", 0.0)
+    assert not reconnect.failed("a", 0.0)

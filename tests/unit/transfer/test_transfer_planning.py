@@ -120,6 +120,7 @@ class Fake:
     kind = PeerKind.SESSION
     heads: Sequence[PushId] = ()
     may_return = False
+    is_busy = False
     has_ended = False
     has_given = False
     called_us = False

@@ -82,10 +82,10 @@ def test_each_file_comes_in_the_end(web: WebLiar, large: Carried, person: Person
     is_cloned(person, web, large)
 
 
-def test_a_server_that_stays_busy_is_named(web: WebLiar, person: Person) -> None:
-    web.lies = {"*": busy(503)}
+def test_a_server_that_stays_broken_is_named(web: WebLiar, person: Person) -> None:
+    web.lies = {"*": busy(500)}
     done = person.git("clone", f"gittorrent::{web.url}/project", "copy")
-    done.failed(128, f"{web.url}/project/mirror-list answers 503")
+    done.failed(128, f"{web.url}/project/mirror-list answers 500")
 
 
 def test_an_index_that_becomes_another_one_is_not_put_together(

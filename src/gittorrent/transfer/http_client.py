@@ -56,6 +56,9 @@ PART_SECONDS = 60.0
 PASSING = frozenset([429, 500, 502, 503, 504])
 """What servers answer that have too much to do just now; buckets do so in the ordinary course."""
 
+BUSY = frozenset([429, 503])
+"""Those that ask to come back later; the others may as well be of something that is broken."""
+
 _HEADERS = {"User-Agent": f"gittorrent/{__version__}", "Accept-Encoding": "identity"}
 
 
@@ -357,7 +360,7 @@ class HttpClient:
                 asyncio.timeout(self.client_timeouts.answer) as limit,
                 self.get(name) as answer,
             ):
-                if answer.status in PASSING:
+                if answer.status in BUSY:
                     raise BusyMirrorError(self.url_of(name), f"it answers {answer.status}")
                 if answer.status != 200:
                     raise NotThereError(f"{self.url_of(name)} answers {answer.status}")

@@ -29,7 +29,7 @@ from gittorrent.transfer.dialling import (
     why_not_connected,
     why_not_found,
 )
-from gittorrent.transfer.http_client import PASSING, UNAUTHORIZED, HttpClient, open_client
+from gittorrent.transfer.http_client import BUSY, PASSING, UNAUTHORIZED, HttpClient, open_client
 from gittorrent.transfer.http_log import fetch_log
 from gittorrent.transfer.mirror import BusyMirrorError, MirrorLostError, NotThereError
 from gittorrent.transfer.questions import MAX_OFFERS
@@ -227,7 +227,7 @@ class HttpMirror:
         name = f"reels/{pack.manifest}.pack"
         async with self._client.get(name, headers) as answer:
             if answer.status in PASSING:
-                self.is_busy = True
+                self.is_busy = answer.status in BUSY
                 raise ConnectionError(f"it answers {answer.status} again and again")
             if answer.status not in (200, 206):
                 raise NotThereError(f"{self._client.url_of(name)} answers {answer.status}")
@@ -379,7 +379,7 @@ async def _ask_for_list_once(client: HttpClient, endpoint: Endpoint) -> bytes:
             )
         if "Location" in answer.headers and 300 <= answer.status < 400:
             raise _moved(url, answer)
-        if answer.status in PASSING:
+        if answer.status in BUSY:
             raise BusyMirrorError(endpoint.url, f"it answers {answer.status}")
         if answer.status != 200:
             raise NotAMirrorError(f"{url} answers {answer.status}")

@@ -130,6 +130,7 @@ class MirrorUpdates:
                 lookups=[NodeFirst(LocalNode(self._home.control, reports), None)],
                 space=self._space,
                 judge=partial(_judge, target),
+                client_timeouts=ClientTimeouts(busy=0),  # it is looked again soon anyway
                 by_id=target.brought is not None,
             )
             done = await mirroring.check(target.name)

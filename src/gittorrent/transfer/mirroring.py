@@ -40,6 +40,7 @@ from gittorrent.repository.removal import sweep_removed
 from gittorrent.store.database import CarriedRow
 from gittorrent.store.processes import MirrorProcess
 from gittorrent.transfer.acquire import Acquisition
+from gittorrent.transfer.client_timeouts import ClientTimeouts
 from gittorrent.transfer.context import MAX_REPOSITORY_BYTES, Context
 from gittorrent.transfer.log_extent import LogExtent
 from gittorrent.transfer.mirror_reels import MirrorReels
@@ -126,6 +127,7 @@ class Mirroring:
         lookups: the ways to look for mirrors that nobody named.
         space: tells whether there is room for what comes.
         judge: is shown the log before anything else is downloaded, and may raise.
+        client_timeouts: how long mirrors are waited for.
         by_id: whether the id alone says what is followed: then no mirror that it came from is
             recorded as one that somebody named.
         adopting: whether the mirror is about to become an origin: its source stays what it was,
@@ -144,6 +146,7 @@ class Mirroring:
         lookups: Sequence[Lookup] = (),
         space: Space = UNBOUNDED,
         judge: Callable[[VerifiedLog], None] = lambda _log: None,
+        client_timeouts: ClientTimeouts | None = None,
         *,
         by_id: bool = False,
         adopting: bool = False,
@@ -164,6 +167,7 @@ class Mirroring:
             max_bytes=max_bytes,
             limits=limits,
             ask_own_node=False,
+            client_timeouts=client_timeouts or ClientTimeouts(),
             lookups=lookups,
             space=space,
         )

@@ -12,10 +12,19 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from gittorrent.disk_space import UNBOUNDED
+from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.connection_limiter import ConnectionSlot
+from gittorrent.node.follow_plan import Target
+from gittorrent.node.follow_reports import FollowReports
 from gittorrent.node.git_listener import GitListener
 from gittorrent.node.http_listener import HttpListener
+from gittorrent.node.mirror_updates import MirrorUpdates
 from gittorrent.repository.carried import Carried
+from gittorrent.store.database import Database
+from gittorrent.transfer.limiter import Limits
+from gittorrent.transfer.location import parse_location
+from gittorrent.transfer.mirror import BusyMirrorError
 from gittorrent.wire import pktline
 from support import gitcmd, nodes
 from support.nodes import Served
@@ -125,6 +134,26 @@ def test_a_clone_waits_when_files_had_room_and_the_log_has_none(
             assert cloning.wait() == 0, cloning.err
         finally:
             cloning.stop()
+
+
+def test_a_node_looks_again_later_and_waits_for_nobody(
+    full: Full, database: Database, tmp_path: Path
+) -> None:
+    """Others wait for their turn to be brought up to date."""
+    home = nodes.make_home(tmp_path / "other")
+    url = full.ours("git")
+    target = Target(url, parse_location(url), None, is_here=False)
+    told: list[object] = []
+
+    async def update() -> None:
+        reports = FollowReports("project", told.append, asyncio.get_running_loop())
+        updates = MirrorUpdates(Catalogue([]), database, home, Limits(), UNBOUNDED)
+        async with asyncio.timeout(PATIENCE):
+            await updates.update(target, reports, None)
+
+    with pytest.raises(BusyMirrorError):
+        asyncio.run(update())
+    assert "asking again" not in str(told)
 
 
 def beginning_of(sock: socket.socket) -> bytes:

@@ -240,16 +240,6 @@ async def ask_for_list(
         ProtocolError: it breaks the protocol.
     """
     client_timeouts = client_timeouts or ClientTimeouts()
-    for pause in PAUSES:
-        with contextlib.suppress(_ResetError):
-            return await _ask_once(endpoint, trusted, client_timeouts)
-        await asyncio.sleep(pause)
-    return await _ask_once(endpoint, trusted, client_timeouts)
-
-
-async def _ask_once(
-    endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
-) -> tuple[MirrorList, AddressClass]:
     dialled = await connect(endpoint, trusted, client_timeouts=client_timeouts)
     loop = asyncio.get_running_loop()
     try:
@@ -268,6 +258,22 @@ async def _ask_once(
         return parse_lines(lines), dialled.kind
     except RemoteRefusal as error:
         raise _refused(endpoint, error) from error
+
+
+async def ask_patiently(
+    endpoint: Endpoint,
+    trusted: AddressClass | None = None,
+    client_timeouts: ClientTimeouts | None = None,
+) -> tuple[MirrorList, AddressClass]:
+    """Ask as `ask_for_list`, and again where whom the user named resets the connection.
+
+    Whoever was named by a stranger is called once, so that nobody is called on others' behalf.
+    """
+    for pause in PAUSES if trusted is None else ():
+        with contextlib.suppress(_ResetError):
+            return await ask_for_list(endpoint, trusted, client_timeouts)
+        await asyncio.sleep(pause)
+    return await ask_for_list(endpoint, trusted, client_timeouts)
 
 
 def _refused(endpoint: Endpoint, refusal: RemoteRefusal) -> UnreachableError:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gittorrent.errors import UnreachableError
 from gittorrent.transfer.client_timeouts import ClientTimeouts
-from gittorrent.transfer.dialling import ask_for_list, connect, service_request
+from gittorrent.transfer.dialling import ask_for_list, ask_patiently, connect, service_request
 from gittorrent.transfer.git_mirror import ask_for, call, open_git_mirror
 from gittorrent.transfer.packet_reader import ConnectionEndError, PacketReader
 from gittorrent.transfer.stream import tcp_stream
@@ -45,7 +45,7 @@ class GitTransport:
     async def ask_list(
         self, endpoint: Endpoint, trusted: AddressClass | None, client_timeouts: ClientTimeouts
     ) -> tuple[MirrorList, AddressClass]:
-        return await ask_for_list(endpoint, trusted, client_timeouts)
+        return await ask_patiently(endpoint, trusted, client_timeouts)
 
     async def ask_list_at(self, endpoint: Endpoint, address: str) -> MirrorList:
         found, _ = await ask_for_list(replace(endpoint, host=address))

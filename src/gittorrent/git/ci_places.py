@@ -23,7 +23,7 @@ from msgspec import Struct
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.git.ci_settings import ALLOW, ALLOW_IS_OURS, SOCKET
 from gittorrent.git.runner import executable
-from gittorrent.git.url_patterns import escaped
+from gittorrent.git.url_patterns import escaped, included_where
 from gittorrent.wire.ci_urls import PREFIX
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Setup(Struct, frozen=True):
 def place_of(scope: str, file: Path | None) -> Place:
     """Return the place that ``--system``, ``--global`` or a file's name means."""
     if file is not None:
-        return Place(("--file", str(file.absolute())))
+        return _file(file.absolute())
     return Place((f"--{scope}",))
 
 
@@ -229,7 +229,7 @@ def _conditions(prefix: str) -> list[str]:
     """
     begun = escaped(prefix)
     patterns = [f"{begun}**"] if prefix.endswith("/") else [f"{begun}*", f"{begun}*/**"]
-    return [f"includeIf.hasconfig:remote.*.url:{each}.path" for each in patterns]
+    return [included_where(each) for each in patterns]
 
 
 def _as_listed(name: str) -> str:

@@ -22,7 +22,7 @@ from gittorrent.errors import LocalError
 from gittorrent.git.alternates import quoted
 from gittorrent.git.ci_settings import ask_git
 from gittorrent.git.repository import common_directory
-from gittorrent.git.url_patterns import escaped
+from gittorrent.git.url_patterns import escaped, included_where
 from gittorrent.wire.ci_urls import without_login
 
 _FOLDER = "gittorrent-lfs"
@@ -66,7 +66,7 @@ def _lead(remote: str, url: str, git_dir: Path) -> None:
         if file.is_file() and file.read_bytes() == text:
             return
         # A file that is not there is no mistake to git, while one that nobody includes is useless.
-        key = f"includeIf.hasconfig:remote.*.url:{_pattern(url)}.path"
+        key = included_where(_pattern(url))
         if name not in ask_git(["config", "--local", "--get-all", key]).split():
             ask_git(["config", "--local", "--add", key, name], must=True)
         # As open as the configuration, which has the same URL: what it includes and others cannot

@@ -1,4 +1,4 @@
-"""Patterns of URLs in the conditions of git's configuration.
+"""Files that git's configuration includes where a remote has some URL.
 
 Source: git-config(1), "Conditional includes", ``hasconfig:remote.*.url``.
 """
@@ -10,6 +10,11 @@ import re
 _SPECIAL = re.compile(r"[*?\[\]\\]")
 
 
+def included_where(pattern: str) -> str:
+    """Return the name of the setting that includes a file where a remote's URL matches."""
+    return f"includeIf.hasconfig:remote.*.url:{pattern}.path"
+
+
 def escaped(text: str) -> str:
-    """Return what matches a text and nothing else."""
+    """Return the pattern that matches a text and nothing else."""
     return _SPECIAL.sub(r"\\\g<0>", text)

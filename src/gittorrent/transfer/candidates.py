@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import UnreachableError, UsageError
 from gittorrent.store.privacy import is_private
+from gittorrent.swarm.reconnect import BUSY_SECONDS, FIRST_SECONDS
 from gittorrent.transfer.finding import Finder
 from gittorrent.transfer.location import SCHEME
 from gittorrent.transfer.mirror import BusyMirrorError
@@ -39,23 +40,19 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_FIRST_WAIT = 1.0
-"""Seconds before a busy mirror is asked again for the first time; doubled each time."""
-
-_LONGEST_WAIT = 10.0
-
 
 def _waits(seconds: float) -> Iterator[float]:
     """Yield times in which a mirror may find room for us, longer and longer, ``seconds`` in all.
 
-    Callers who are turned away together come back one by one.
+    They grow as those of a mirror that becomes busy in a download. Callers who are turned away
+    together come back one by one.
     """
-    wait, left = _FIRST_WAIT, seconds
+    wait, left = FIRST_SECONDS, seconds
     while left > 0:
         pause = min(left, wait * random.uniform(0.5, 1.5))  # noqa: S311
         yield pause
         left -= pause
-        wait = min(2 * wait, _LONGEST_WAIT)
+        wait = min(2 * wait, BUSY_SECONDS)
 
 
 def require_confidential(location: Location, repository: RepositoryId, way_out: str) -> None:

@@ -42,8 +42,8 @@ MAX_ADDRESSES = 4
 
 
 PAUSES = (0.2, 0.6, 1.5)
-"""Seconds before a server that hangs up without an answer is asked again; all of it within the time
-for one answer."""
+"""Seconds before a server is asked again that hangs up without an answer, or says over HTTP that
+it has too much to do; all of it within the time for one answer."""
 
 CHECK_HINT = "check host and port, or try another mirror"
 
@@ -249,7 +249,7 @@ async def ask_for_list(
     except TimeoutError as error:
         raise CannotConnectError(f"{endpoint.url} does not answer", hint=CHECK_HINT) from error
     except ConnectionResetError as error:
-        raise _ResetError(str(_not_a_mirror(endpoint, str(error))), hint=_HINT) from error
+        raise _not_a_mirror(endpoint, str(error), kind=_ResetError) from error
     except OSError as error:
         raise _not_a_mirror(endpoint, str(error)) from error
     finally:
@@ -288,8 +288,13 @@ _HINT = (
 )
 
 
-def _not_a_mirror(endpoint: Endpoint, why: str, hint: str = _HINT) -> NotAMirrorError:
-    return NotAMirrorError(f"{endpoint.url} does not speak MirrorSync ({why})", hint=hint)
+def _not_a_mirror(
+    endpoint: Endpoint,
+    why: str,
+    hint: str = _HINT,
+    kind: type[NotAMirrorError] = NotAMirrorError,
+) -> NotAMirrorError:
+    return kind(f"{endpoint.url} does not speak MirrorSync ({why})", hint=hint)
 
 
 _OTHER_SERVERS = (

@@ -300,9 +300,10 @@ class GitMirror:
         """Tell everybody who waits for this end that nothing more will come."""
         self.has_ended = True
         if not self._ready.done():
-            busy = self._conversation.busy
-            why = MirrorLostError(f"{self.name}: {reason}")
-            self._ready.set_exception(BusyMirrorError(self.name, busy) if busy else why)
+            if busy := self._conversation.busy:
+                self._ready.set_exception(BusyMirrorError(self.name, busy))
+            else:
+                self._ready.set_exception(MirrorLostError(f"{self.name}: {reason}"))
             self._ready.exception()  # nobody may be waiting for it
         self._questions.let_go(reason)
         if self._sink is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,12 @@ def test_git_hears_why(full: Full, person: Person) -> None:
     person.git("ls-remote", full.url("http")).failed(128, "503")
 
 
-@pytest.mark.parametrize("scheme", ["git", "http"])
-def test_a_clone_waits_for_room(full: Full, person: Person, scheme: str) -> None:
-    cloning = person.start("git", "clone", full.ours(scheme), "c")
+def waits_for_room(person: Person, url: str, let_in: Callable[[], object]) -> None:
+    """Clone from who has no room until the clone has heard of that; fail unless it comes."""
+    cloning = person.start("git", "-c", "gittorrent.listen=off", "clone", url, "c")
     try:
         wait_until(lambda: "asking again" in cloning.err, "it hears that there is no room")
-        full.let_in()
+        let_in()
         assert cloning.wait() == 0, cloning.err
     finally:
         cloning.stop()
@@ -85,16 +86,21 @@ def test_a_clone_waits_for_room(full: Full, person: Person, scheme: str) -> None
     assert "allowUnverified" not in cloning.err
 
 
+@pytest.mark.parametrize("scheme", ["git", "http"])
+def test_a_clone_waits_for_room(full: Full, person: Person, scheme: str) -> None:
+    waits_for_room(person, full.ours(scheme), full.let_in)
+
+
 def test_a_clone_waits_for_a_conversation_when_the_list_had_room(
     carried: Carried, tmp_path: Path, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the edge of what a node lets in the list is given and the conversation refused."""
-    serve, is_full = GitListener.serve, True
+    serve, has_room = GitListener.serve, threading.Event()
 
     async def serve_lists(listener: GitListener, sock: socket.socket, slot: ConnectionSlot) -> None:
         loop = asyncio.get_running_loop()
         asked = await loop.run_in_executor(None, beginning_of, sock)
-        if is_full and b"mirror-list" not in asked:
+        if not has_room.is_set() and b"mirror-list" not in asked:
             await loop.sock_recv(sock, 1 << 16)
             await loop.sock_sendall(sock, pktline.encode(f"ERR {WHY}\n".encode()))
             sock.close()
@@ -103,37 +109,24 @@ def test_a_clone_waits_for_a_conversation_when_the_list_had_room(
 
     monkeypatch.setattr(GitListener, "serve", serve_lists)
     with nodes.serving(carried, home=nodes.make_home(tmp_path)) as node:
-        url = f"gittorrent::{node.git}/project.git"
-        cloning = person.start("git", "-c", "gittorrent.listen=off", "clone", url, "c")
-        try:
-            wait_until(lambda: "asking again" in cloning.err, "it hears that there is no room")
-            is_full = False
-            assert cloning.wait() == 0, cloning.err
-        finally:
-            cloning.stop()
+        waits_for_room(person, f"gittorrent::{node.git}/project.git", has_room.set)
 
 
 def test_a_clone_waits_when_files_had_room_and_the_log_has_none(
     carried: Carried, tmp_path: Path, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As behind web servers that limit how often somebody asks."""
-    route, is_full = HttpListener._route, True
+    route, has_room = HttpListener._route, threading.Event()
 
     async def give_lists(listener: HttpListener, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path.endswith("/mirror-sync") or (is_full and "/pushes/" in request.path):
+        is_of_the_log = "/pushes/" in request.path and not has_room.is_set()
+        if request.path.endswith("/mirror-sync") or is_of_the_log:
             return web.Response(status=503)
         return await route(listener, request)
 
     monkeypatch.setattr(HttpListener, "_route", give_lists)
     with nodes.serving(carried, home=nodes.make_home(tmp_path)) as node:
-        url = f"gittorrent::{node.http}/project.git"
-        cloning = person.start("git", "-c", "gittorrent.listen=off", "clone", url, "c")
-        try:
-            wait_until(lambda: "asking again" in cloning.err, "it hears that there is no room")
-            is_full = False
-            assert cloning.wait() == 0, cloning.err
-        finally:
-            cloning.stop()
+        waits_for_room(person, f"gittorrent::{node.http}/project.git", has_room.set)
 
 
 def test_a_node_looks_again_later_and_waits_for_nobody(

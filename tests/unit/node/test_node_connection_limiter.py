@@ -371,16 +371,24 @@ def test_callers_who_are_served_stay() -> None:
     with_listener(lambda: serve, work)
 
 
+async def keep(_sock: socket.socket, slot: ConnectionSlot) -> None:
+    """Serve a caller without an end."""
+    slot.is_served()
+    await asyncio.Event().wait()
+
+
+async def callers_who_stay(running: Running) -> list[socket.socket]:
+    """Return callers who have all places."""
+    inside = [await running.call() for _ in range(PLACES)]
+    await running.filled()
+    return inside
+
+
 def test_who_is_turned_away_hears_why_and_only_so_many_are_waited_for() -> None:
     refusal = b"there is no room"
 
-    async def serve(_sock: socket.socket, slot: ConnectionSlot) -> None:
-        slot.is_served()
-        await asyncio.Event().wait()
-
     async def work(running: Running) -> None:
-        inside = [await running.call() for _ in range(PLACES)]
-        await running.filled()
+        inside = await callers_who_stay(running)
         assert await running.answer(b"x" * 100_000) == refusal
         waiting = [await running.call(host="127.0.0.9") for _ in range(TURNED_AWAY)]
         with await running.call(host="127.0.0.9") as further:
@@ -392,24 +400,19 @@ def test_who_is_turned_away_hears_why_and_only_so_many_are_waited_for() -> None:
         for sock in (*inside, waiting[0]):
             sock.close()
 
-    with_listener(lambda: serve, work, refusal)
+    with_listener(lambda: keep, work, refusal)
 
 
 def test_who_says_nothing_is_turned_away_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "TURNING_AWAY_SECONDS", 0.0)
 
-    async def serve(_sock: socket.socket, slot: ConnectionSlot) -> None:
-        slot.is_served()
-        await asyncio.Event().wait()
-
     async def work(running: Running) -> None:
-        inside = [await running.call() for _ in range(PLACES)]
-        await running.filled()
+        inside = await callers_who_stay(running)
         assert await running.answer(b"") == b""
         for sock in inside:
             sock.close()
 
-    with_listener(lambda: serve, work, b"there is no room")
+    with_listener(lambda: keep, work, b"there is no room")
 
 
 def test_a_node_full_of_silent_callers_serves_newcomers(carried: Carried, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
 from gittorrent.store.database import Database
-from support import gitcmd, nodes
+from support import gitcmd, nodes, web_files
 from support.copying import copy_tree
 from support.nodes import Served
 from support.programs import GITS, Done, Person, somebody
@@ -156,6 +157,32 @@ def test_exceptions_count_however_objects_come(
         assert "fetching instead" not in done.err
     done = user.git(*STRICT, "-c", "fetch.fsck.badName=ignore", "clone", *depth, url(node, by), "d")
     said_of_rules(done)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_web_server_of_files_gives_no_such_object(
+    odd: Carried, picky: Person, tmp_path: Path, packed: bool
+) -> None:
+    """Git's own walker fetches from it, which knows no rules; no reel is there."""
+    folder = tmp_path / "www" / "project.git"
+    with nodes.serving(odd, home=nodes.make_home(tmp_path / "home")) as served:
+        web_files.save(odd, served.http_address, folder)
+    shutil.rmtree(folder / "reels")
+    copy_tree(odd.layout.git_dir, tmp_path / "copy.git")
+    for each in sorted((tmp_path / "copy.git" / "objects" / "pack").iterdir()):
+        each.unlink()  # reels, whose objects lie loose as well
+    if packed:
+        gitcmd.git(tmp_path / "copy.git", "repack", "-q", "-a", "-d")
+    gitcmd.git(tmp_path / "copy.git", "update-server-info")
+    for each in ("HEAD", "info", "objects"):
+        (tmp_path / "copy.git" / each).rename(folder / each)
+    with web_files.serving(folder.parent) as base:
+        url = f"gittorrent::{base}/project.git"
+        said_of_rules(picky.git(*STRICT, "clone", url, "c"))
+        picky.git(*STRICT, *EXCEPT, "clone", url, "c").ok()
+        picky.git("clone", url, "d").ok()
+    for each in ("c", "d"):
+        picky.git("fsck", "--connectivity-only", cwd=picky.root / each).ok()
 
 
 def test_exceptions_count_for_mirrors(node: Served, picky: Person) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gittorrent.repository.carried import Carried, object_format_of
-from support import bulk, gitcmd, nodes
+from support import bulk, gitcmd, nodes, web_files
 from support.plain_servers import git_daemon, git_over_http, git_over_ssh
 from support.programs import GITS, Done, Person, serve, somebody
 from support.repositories import Builder
@@ -308,6 +308,41 @@ def test_objects_that_break_rules_are_refused_unless_histories_have_them(
     made.set_ref("refs/heads/evil", made.write("commit", text.encode()))
     look(operator, upstream).failed(5, "hasDotgit")
     assert b"refs/heads/evil" not in published(operator)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_web_server_that_has_files_and_no_git_is_held_to_the_same(
+    operator: Person, tmp_path: Path, packed: bool
+) -> None:
+    """Its objects come one by one, or as whole packs, and git itself holds them to no rules."""
+    upstream = without_private(tmp_path / "web" / "project.git")
+    made = Builder(upstream, "sha1")
+
+    def offer() -> None:
+        if packed:
+            gitcmd.git(upstream, "repack", "-q", "-a", "-d")
+        gitcmd.git(upstream, "update-server-info")
+
+    offer()
+    with web_files.serving(upstream.parent) as base:
+        url = f"{base}/project.git"
+        look(operator, url).ok()
+        assert published(operator) == gitcmd.refs(upstream)
+        gitcmd.git(place(operator), "fsck", "--connectivity-only")
+        nodes.add_commit(upstream, "refs/heads/main", "more", b"more\n")
+        offer()
+        look(operator, url).ok()
+        assert published(operator) == gitcmd.refs(upstream)
+        before = gitcmd.git(place(operator), "cat-file", "--batch-all-objects", "--batch-check")
+        blob = bytes.fromhex(gitcmd.text(upstream, "rev-parse", "refs/heads/main:more"))
+        evil = made.write("tree", b"100644 .git\0" + blob)
+        text = f"tree {evil}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nevil\n"
+        made.set_ref("refs/heads/evil", made.write("commit", text.encode()))
+        offer()
+        look(operator, url).failed(5, "hasDotgit", f"from {url}")
+    assert b"refs/heads/evil" not in published(operator)
+    after = gitcmd.git(place(operator), "cat-file", "--batch-all-objects", "--batch-check")
+    assert after == before
 
 
 def test_what_cannot_be_tracked_is_said(operator: Person, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from gittorrent.errors import FULL_HINT, NoRoomError, UnreachableError
 from gittorrent.git import environment
 from gittorrent.git.credentials import HELPER, variables_for
+from gittorrent.git.fsck_trace import FsckTrace
 from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.guarded import Broken
 from gittorrent.git.http_settings import resolved_to
@@ -147,8 +148,10 @@ def fetch(
     options: FetchOptions,
     guarded: Guarded,
     rules: FsckRules | None,
-) -> None:
+) -> bool:
     """Fetch objects into a scratch repository, in the way of the source's scheme.
+
+    A web server that has files and no git gives loose objects, too.
 
     Args:
         staging: the scratch repository; the refs of those it borrows from take part in negotiation.
@@ -158,16 +161,19 @@ def fetch(
         guarded: runs git.
         rules: what objects must keep to, None for git's own settings.
 
+    Returns:
+        Whether git held what came to the rules.
+
     Raises:
         RulesBrokenError: objects break the rules.
         NoRoomError: there is no room for them.
         FetchFailedError: the mirror did not give them; says what git said.
     """
     if source.scheme in _BY_HELPER:
-        _fetch_by_helper(staging, source, wants, options, guarded, rules)
-    else:
-        oids = list(dict.fromkeys(oid for oid, _ in wants))
-        _fetch_pack(staging, source, oids, options, guarded, rules)
+        return _fetch_by_helper(staging, source, wants, options, guarded, rules)
+    oids = list(dict.fromkeys(oid for oid, _ in wants))
+    _fetch_pack(staging, source, oids, options, guarded, rules)
+    return True
 
 
 def _fetch_pack(
@@ -200,8 +206,8 @@ def _fetch_by_helper(
     options: FetchOptions,
     guarded: Guarded,
     rules: FsckRules | None,
-) -> None:
-    """Fetch by git's own remote helper; arguments and errors as `fetch`."""
+) -> bool:
+    """Fetch by git's own remote helper; arguments, result and errors as `fetch`."""
     words = [*_git(source, rules, options), "-c", "protocol.version=0"]
     words += [f"remote-{source.scheme}", source.url, source.url]
     lines = ["option progress true", "option verbosity 1"]
@@ -210,9 +216,11 @@ def _fetch_by_helper(
     lines.append("list")
     lines += [f"fetch {oid} {name}" for oid, name in wants]
     body = "".join(f"{line}\n" for line in lines) + "\n\n"
-    environ = {**_environ(source), "GIT_DIR": str(staging)}
+    trace = FsckTrace(staging)
+    environ = {**_environ(source), **trace.environ, "GIT_DIR": str(staging)}
     asked = body.encode("utf-8", "surrogateescape")
     _judge(source, guarded, guarded.run(words, asked, environ, _cwd(source)))
+    return trace.shows_check()
 
 
 def _git(source: FetchSource, rules: FsckRules | None, options: FetchOptions) -> list[str]:

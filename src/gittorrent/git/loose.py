@@ -6,6 +6,7 @@ here may be packed, or borrowed; git knows. Ids are not computed again: git wrot
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import deque
 from typing import TYPE_CHECKING
@@ -25,6 +26,24 @@ _READ = 4096
 """Bytes of a file that a header is read from."""
 
 _PARENT = b"parent "
+
+
+_NAME = re.compile("[0-9a-f]{38}(?:[0-9a-f]{24})?")
+"""Name of an object's file in its folder; others there are unfinished."""
+
+
+def names(objects: Path) -> list[Oid]:
+    """Return the ids of all loose objects, in order.
+
+    Args:
+        objects: the object directory.
+    """
+    return sorted(
+        Oid(f"{folder.name}{file.name}")
+        for folder in objects.glob("[0-9a-f][0-9a-f]")
+        for file in folder.iterdir()
+        if _NAME.fullmatch(file.name)
+    )
 
 
 def object_kind(objects: Path, oid: Oid) -> str | None:

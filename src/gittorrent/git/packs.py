@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from gittorrent.durable import make_directory, share_like_directory, sweep, sync_directory
 from gittorrent.errors import LocalError
+from gittorrent.git import loose
 from gittorrent.git.fsckrules import RulesBrokenError, says_rules_are_broken
 from gittorrent.git.runner import Git, GitError
 from gittorrent.ids import OBJECT_FORMATS
@@ -140,13 +141,14 @@ def index_file(scratch: Git, pack: Path, *, thin: bool, rules: FsckRules | None 
     return process.finish()[0]
 
 
-def hold_to_rules(git: Git, pack: Path, rules: FsckRules) -> None:
+def hold_to_rules(git: Git, pack: Path, rules: FsckRules, *, source: str = "") -> None:
     """Check the objects of an indexed pack, all of whose links must be here.
 
     Args:
         git: the repository that has the pack, or borrows from where it leads.
         pack: the pack file.
         rules: what its objects must keep to.
+        source: who sent it, if nothing of it is kept where it breaks them.
 
     Raises:
         RulesBrokenError: an object breaks the rules.
@@ -155,7 +157,10 @@ def hold_to_rules(git: Git, pack: Path, rules: FsckRules) -> None:
     try:
         git.run("index-pack", rules.strict, "--verify", str(pack))
     except GitError as error:
-        raise _failure(error) from error
+        failure = _failure(error)
+        if source and isinstance(failure, RulesBrokenError):
+            failure = RulesBrokenError(error.stderr, source=source, first="")
+        raise failure from error
 
 
 def unpack_file(git: Git, pack: Path, *, rules: FsckRules | None = None) -> None:
@@ -275,6 +280,13 @@ def pack_objects(git: Git, oids: Iterable[str]) -> Path:
     words = ["pack-objects", "-q", "--delta-base-offset", str(folder / "pack")]
     checksum = git.run(*words, stdin=asked).decode("ascii").strip()
     return folder / f"pack-{checksum}.pack"
+
+
+def pack_loose(git: Git) -> None:
+    """Make one pack of the loose objects of a repository, if it has any; not of what it borrows."""
+    if found := loose.names(git.directory / "objects"):
+        pack_objects(git, found)
+        git.run("prune-packed", "--quiet")
 
 
 def remove_pack(pack: Path) -> None:

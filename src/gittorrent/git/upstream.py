@@ -23,6 +23,7 @@ from gittorrent.errors import UnreachableError
 from gittorrent.git import environment
 from gittorrent.git.ci_places import BASE as CI_BASE
 from gittorrent.git.fetching import why_it_failed
+from gittorrent.git.fsck_trace import FsckTrace
 from gittorrent.git.guarded import Bounds, Guarded
 from gittorrent.git.runner import executable
 from gittorrent.push.upstream_refs import Advertised, NotAListingError, parse_listing
@@ -153,8 +154,10 @@ def fetch_ids(
     rules: FsckRules,
     bounds: UpstreamBounds,
     hear: Callable[[bytes], None] | None = None,
-) -> None:
+) -> bool:
     """Fetch objects with all they reach into a scratch repository.
+
+    A web server that has files and no git gives loose objects, too.
 
     Args:
         upstream: the server.
@@ -163,6 +166,9 @@ def fetch_ids(
         rules: of fsck's, that objects have to keep to.
         bounds: of what is taken.
         hear: told of git's progress; None asks for none.
+
+    Returns:
+        Whether git held what came to the rules.
 
     Raises:
         RulesBrokenError: objects break the rules.
@@ -176,7 +182,10 @@ def fetch_ids(
     limits = Bounds(bounds.max_bytes, FETCH_SECONDS)
     guarded = Guarded(staging, limits, hear or (lambda _: None), bounds.room)
     asked = "".join(f"{want}\n" for want in dict.fromkeys(wants)).encode("ascii")
-    _judge(upstream, guarded, guarded.run(words, asked, _environ(upstream)), staging)
+    trace = FsckTrace(staging)
+    outcome = guarded.run(words, asked, _environ(upstream, trace.environ))
+    _judge(upstream, guarded, outcome, staging)
+    return trace.shows_check()
 
 
 def _git(upstream: Upstream, *settings: str) -> list[str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.git.fetching import FetchOptions
+    from gittorrent.git.fsckrules import FsckRules
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat
     from gittorrent.repository.layout import Layout
@@ -104,6 +105,7 @@ class Quarantine:
         Raises:
             IncompleteSourceError: it is not all there.
         """
+        packs.pack_loose(self.staging)
         self._check_boundary(wants, options)
         present = history.describe(self.staging, wants)
         for want, found in zip(wants, present, strict=True):
@@ -144,6 +146,20 @@ class Quarantine:
             without_blobs=only_blobs,
             only_commits=only_commits,
         )
+
+    def hold_to(self, rules: FsckRules, source: str) -> None:
+        """Hold everything that was checked to fsck's rules, which nobody did while it came.
+
+        Args:
+            rules: what objects must keep to.
+            source: who sent them, such as a URL.
+
+        Raises:
+            RulesBrokenError: an object breaks the rules.
+        """
+        for pack in self._packs():
+            git = self.staging.indexing(pack.stat().st_size)
+            packs.hold_to_rules(git, pack, rules, source=source)
 
     def forget_boundary(self, commits: Collection[Oid], wants: Sequence[Oid]) -> None:
         """Take commits off the boundary that only stood there to fetch what lies beyond them.

@@ -153,7 +153,7 @@ class UpstreamIntake:
             staging = apart.staging.directory
             room = partial(self._space.room, place)
             bounds = UpstreamBounds(self._max_bytes, room)
-            fetch_ids(self._upstream, staging, wants, rules, bounds, self._hear)
+            is_held = fetch_ids(self._upstream, staging, wants, rules, bounds, self._hear)
             try:
                 apart.check(wants, FetchOptions())
             except IncompleteSourceError as error:
@@ -161,6 +161,8 @@ class UpstreamIntake:
                     f"cannot track {url}: {error}",
                     hint="an upstream has to be whole; if it changed just now, the next look helps",
                 ) from error
+            if not is_held:
+                apart.hold_to(rules, url)
             apart.install()
 
     def _loss(self, own: Refs, moves: Sequence[Move]) -> Loss:

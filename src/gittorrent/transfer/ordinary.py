@@ -283,7 +283,7 @@ class OrdinaryFetch:
                 welcome = prepared.still_welcome(apart.staging, welcome)
             hear = self._reporter.git_says if options.progress else _unheard
             guarded = Guarded(staging, bounds, hear, self._room)
-            fetch(staging, source, _named(wants), options, guarded, rules)
+            is_held = fetch(staging, source, _named(wants), options, guarded, rules)
             if prepared is not None:
                 apart.forget_boundary(prepared.base, oids)
             try:
@@ -293,6 +293,8 @@ class OrdinaryFetch:
                     f"{source.url} cannot be fetched from: {error}",
                     hint="tell whoever runs it; another mirror may be complete",
                 ) from error
+            if rules is not None and not is_held:
+                apart.hold_to(rules, source.url)
             apart.install()
 
 

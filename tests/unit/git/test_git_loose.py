@@ -31,6 +31,20 @@ def oid(repository: Path, name: str) -> Oid:
     return Oid(gitcmd.text(repository, "rev-parse", name))
 
 
+def test_all_that_is_loose_is_named(repository: Path) -> None:
+    objects = repository / "objects"
+    listed = gitcmd.text(
+        repository, "cat-file", "--batch-all-objects", "--batch-check=%(objectname)"
+    )
+    some = oid(repository, "0")
+    (objects / some[:2] / f"{some[2:]}.temp").write_bytes(b"a download that broke")
+    assert loose.names(objects) == listed.split()
+    gitcmd.git(repository, "repack", "-q", "-a", "-d")
+    (objects / some[:2]).mkdir(exist_ok=True)
+    (objects / some[:2] / "tmp_obj_Zx81kA").write_bytes(b"half")
+    assert loose.names(objects) == []
+
+
 def test_what_is_there(repository: Path) -> None:
     objects = repository / "objects"
     first, second = oid(repository, "0"), oid(repository, "1")

@@ -174,15 +174,15 @@ def test_a_web_server_of_files_gives_no_such_object(
     if packed:
         gitcmd.git(tmp_path / "copy.git", "repack", "-q", "-a", "-d")
     gitcmd.git(tmp_path / "copy.git", "update-server-info")
-    for each in ("HEAD", "info", "objects"):
-        (tmp_path / "copy.git" / each).rename(folder / each)
+    for name in ("HEAD", "info", "objects"):
+        (tmp_path / "copy.git" / name).rename(folder / name)
     with web_files.serving(folder.parent) as base:
         url = f"gittorrent::{base}/project.git"
         said_of_rules(picky.git(*STRICT, "clone", url, "c"))
         picky.git(*STRICT, *EXCEPT, "clone", url, "c").ok()
         picky.git("clone", url, "d").ok()
-    for each in ("c", "d"):
-        picky.git("fsck", "--connectivity-only", cwd=picky.root / each).ok()
+    for clone in ("c", "d"):
+        picky.git("fsck", "--connectivity-only", cwd=picky.root / clone).ok()
 
 
 def test_exceptions_count_for_mirrors(node: Served, picky: Person) -> None:

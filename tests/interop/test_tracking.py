@@ -171,6 +171,22 @@ def test_what_disappears_suddenly_is_held_back(operator: Person, upstream: Path)
     assert published(operator) == gitcmd.refs(upstream)
 
 
+def test_refs_that_came_a_moment_before_hide_no_disappearance(
+    operator: Person, upstream: Path
+) -> None:
+    names = [f"refs/heads/many/{number}" for number in range(20)]
+    for name in names:
+        gitcmd.git(upstream, "update-ref", name, "refs/heads/main")
+    look(operator, upstream).ok()
+    for number in range(60):
+        gitcmd.git(upstream, "update-ref", f"refs/heads/junk/{number}", "refs/heads/main")
+    look(operator, upstream).ok()
+    for name in names:
+        gitcmd.git(upstream, "update-ref", "-d", name)
+    assert looked(operator, upstream)["held"] == 20
+    assert set(map(str.encode, names)) <= published(operator).keys()
+
+
 def test_what_is_held_back_is_confirmed_for_one_repository_alone(
     operator: Person, tmp_path: Path
 ) -> None:

@@ -85,7 +85,7 @@ def take_in(
         now=now,
         held=[row.for_judging() for row in before.held],
         recent=before.recent,
-        arrived=_arrived(known, now),
+        arrived=len(_arrived(known, now) & there),
     )
     stay = (judged.held | there) & known.keys() - rows.keys()
     last = len(found.entries)

@@ -6,7 +6,7 @@ compares what was there with what is there, and asks here what may go.
 Pure; tracks nothing: what is held back already comes in, and what is held from now on goes out.
 Rules: a disappearance is sudden when more than a number *and* more than a share of what there was
 has gone, together with what went a short time before, so that a purge in small steps is one too.
-What came a short time before, and is there, does not make that share smaller.
+What came a short time before does not make that share smaller.
 What is held stays until somebody confirms it, or until its time is up; what comes back is held no
 more; what somebody refused stays until somebody confirms it after all. Must not know what the
 names stand for, nor what is done about them.
@@ -104,7 +104,7 @@ def judge(
     now: int,
     held: Sequence[Held[T]] = (),
     recent: int = 0,
-    arrived: Collection[T] = (),
+    arrived: int = 0,
 ) -> Judgement[T]:
     """Return what may go of what was there.
 
@@ -115,8 +115,8 @@ def judge(
         now: seconds since 1970.
         held: what is held back already.
         recent: how many disappeared within `WINDOW_SECONDS`, whether they went or are held.
-        arrived: names that came within that time, where it is known of each when it came: whoever
-            wants many to go unseen could else add as many more of no worth before.
+        arrived: how many of those that were there came within that time: whoever wants many to go
+            unseen could else add as many more of no worth before.
     """
     there = frozenset(now_there)
     known = frozenset(before)
@@ -127,10 +127,9 @@ def judge(
     )
     still = was_held - there - released
     gone = known - there - was_held
-    # Those that went recently were there as well when all of this began.
-    were_there = known - was_held - (there & frozenset(arrived))
-    is_sudden = exceeds(len(gone) + recent, len(were_there) + recent, threshold)
-    newly_held = gone if is_sudden else frozenset[T]()
+    total = len(known - was_held)
+    holds = is_sudden(len(gone), total, threshold, recent=recent, arrived=arrived)
+    newly_held = gone if holds else frozenset[T]()
     return Judgement(
         go=(gone - newly_held) | (released & known - there),
         newly_held=newly_held,
@@ -140,6 +139,18 @@ def judge(
     )
 
 
-def exceeds(gone: int, total: int, threshold: Threshold) -> bool:
-    """Tell whether so many of so many are a sudden disappearance."""
-    return gone > threshold.count and gone * 100 > total * threshold.percent
+def is_sudden(
+    gone: int, total: int, threshold: Threshold, *, recent: int = 0, arrived: int = 0
+) -> bool:
+    """Tell whether a disappearance is sudden.
+
+    Args:
+        gone: how many disappear.
+        total: of how many that were there.
+        threshold: from where on it is.
+        recent: how many disappeared within `WINDOW_SECONDS`.
+        arrived: how many came within that time.
+    """
+    # Those that went recently were there as well when all of this began, and what came was not.
+    all_gone, were_there = gone + recent, total + recent - arrived
+    return all_gone > threshold.count and all_gone * 100 > were_there * threshold.percent

@@ -381,8 +381,8 @@ class Carried:
         if known != Oid(log.head):
             wanted.append((LOG_REF_NAME, known, Oid(log.head)))
         if self.info.role == MIRROR:
-            gone = sum(new is None for _, _, new in wanted)
-            self.kept_refs.before(wanted, lambda: len(log.refs) + gone)
+            more = sum((new is None) - (old is None) for _, old, new in wanted)
+            self.kept_refs.before(wanted, lambda: len(log.refs) + more)
         try:
             git_refs.apply_changes(self.git, wanted, self.object_format)
         except GitError as error:

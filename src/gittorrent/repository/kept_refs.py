@@ -5,7 +5,8 @@ refs are deleted, or set to values that do not contain the old ones, a key may b
 old values are kept as ``refs/gittorrent/kept/<seconds>/...``, which no view has and nobody is
 shown, so that git keeps their objects (which are no secret: they were published, and are in reels).
 
-Tracked in ``gittorrent/kept.json``: what is kept since when, and how many refs went lately. Rules:
+Tracked in ``gittorrent/kept.json``: what is kept since when, and how many refs went and came
+lately. Rules:
 the file is written before the refs, and both before anything is deleted, so that whoever is killed
 meanwhile keeps it the next time. The caller holds the repository's lock. Must not know the
 database.
@@ -27,7 +28,7 @@ from gittorrent.git import refs as git_refs
 from gittorrent.git.descent import descends
 from gittorrent.git.history import describe
 from gittorrent.ids import Oid, RefName
-from gittorrent.push.purge_guard import REFS, WINDOW_SECONDS, exceeds
+from gittorrent.push.purge_guard import REFS, WINDOW_SECONDS, is_sudden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 KEEP_SECONDS = 90 * 86400
 """How long old values are kept if nobody says anything: who is away for a season finds them."""
+
+_TOGETHER_SECONDS = 3600
+"""Time in which what goes or comes is counted together: a busy mirror would have a long list."""
 
 PREFIX = "refs/gittorrent/kept/"
 
@@ -73,9 +77,10 @@ class KeptSet(Struct, frozen=True):
 
 
 class _File(Struct):
-    """What the file holds: disappearances (moment, count), and what is kept."""
+    """What the file holds: what went and what came (moment, count), and what is kept."""
 
     departed: list[tuple[int, int]] = field(default_factory=list)
+    arrived: list[tuple[int, int]] = field(default_factory=list)
     sets: list[KeptSet] = field(default_factory=list)
 
 
@@ -115,21 +120,28 @@ class KeptRefs:
             changes: that the log makes.
             total: counts the refs that there were; asked where it matters only.
         """
-        lost = self._lost([each for each in changes if not each[0].startswith(_OWN)])
-        if not lost:
+        others = [each for each in changes if not each[0].startswith(_OWN)]
+        lost = self._lost(others)
+        came = sum(old is None for _, old, _ in others)
+        if not (lost or (came and total())):
             return
         now = int(self._clock())
         file = self._read()
         departed = [each for each in file.departed if each[0] > now - WINDOW_SECONDS]
+        arrived = [each for each in file.arrived if each[0] > now - WINDOW_SECONDS]
         # Whoever was killed while refs were deleted deletes the rest of them now.
         again = {n: o for n, o in lost.items() if any(s.refs.get(n) == o for s in file.sets)}
         new = {name: value for name, value in lost.items() if name not in again}
-        recent = sum(count for _, count in departed)
-        count, is_sudden = len(new) + recent, False
-        if count > self._threshold.count:
-            is_sudden = exceeds(count, total() + recent, self._threshold)
-        file.departed = [*departed, (now, len(new))] if new else departed
-        if is_sudden and new:
+        keeps = bool(new) and is_sudden(
+            len(new),
+            total(),
+            self._threshold,
+            recent=sum(count for _, count in departed),
+            arrived=sum(count for _, count in arrived),
+        )
+        file.departed = _counted(departed, now, len(new))
+        file.arrived = _counted(arrived, now, came)
+        if keeps:
             taken = {each.since for each in file.sets}
             since = next(
                 moment for moment in range(now, now + len(taken) + 1) if moment not in taken
@@ -139,7 +151,7 @@ class KeptRefs:
         for each in file.sets:
             if each.refs.keys() & lost.keys():
                 self._make(each)
-        if is_sudden and new:
+        if keeps:
             _log.warning(
                 "kept",
                 "{repository}: {gone} of {total} refs were deleted or rewritten at once; their"
@@ -236,6 +248,16 @@ class KeptRefs:
     def _write(self, file: _File) -> None:
         data = json.dumps(msgspec.to_builtins(file)).encode("ascii")
         write_atomically(self._layout.kept, data)
+
+
+def _counted(moments: Sequence[tuple[int, int]], now: int, count: int) -> list[tuple[int, int]]:
+    """Count what went or came just now; of one hour there is one entry."""
+    if not count:
+        return [*moments]
+    *earlier, (last, before) = moments or [(now, 0)]
+    if last > now - _TOGETHER_SECONDS:
+        return [*earlier, (last, before + count)]
+    return [*moments, (now, count)]
 
 
 def _text(name: RefName) -> str:

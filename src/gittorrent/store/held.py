@@ -108,6 +108,14 @@ def departing(kind: HeldKind, subject: str, count: int, now: int) -> Statements:
     ]
 
 
+def arriving(kind: HeldKind, subject: str, count: int, now: int) -> Statements:
+    """Return what records that names came."""
+    return [
+        ("DELETE FROM arrived WHERE moment < ?", (now - WINDOW_SECONDS,)),
+        ("INSERT INTO arrived VALUES (?, ?, ?, ?)", (kind.value, subject, now, count)),
+    ]
+
+
 class HeldTable:
     """What is held back, in the database of a node.
 
@@ -145,8 +153,10 @@ class HeldTable:
         """Record that nothing is held any more of one subject, which is gone itself."""
         names = [name for row in self.of(kind, subject) for name in row.names]
         self.release(kind, subject, names)
-        statement = "DELETE FROM departed WHERE kind = ? AND subject = ?"
-        self._database.write([(statement, (kind.value, subject))])
+        self._database.write(
+            (f"DELETE FROM {table} WHERE kind = ? AND subject = ?", (kind.value, subject))  # noqa: S608
+            for table in ("departed", "arrived")
+        )
 
     def forget_number(self, number: int) -> None:
         """Record that what one row says is held no more."""
@@ -161,8 +171,19 @@ class HeldTable:
 
     def recently_departed(self, kind: HeldKind, subject: str, now: int) -> int:
         """Return how many names disappeared within `WINDOW_SECONDS`."""
+        return self._recently("departed", kind, subject, now)
+
+    def note_arrived(self, kind: HeldKind, subject: str, count: int, now: int) -> None:
+        """Record that names came where others were."""
+        self._database.write(arriving(kind, subject, count, now))
+
+    def recently_arrived(self, kind: HeldKind, subject: str, now: int) -> int:
+        """Return how many names came within `WINDOW_SECONDS`."""
+        return self._recently("arrived", kind, subject, now)
+
+    def _recently(self, table: str, kind: HeldKind, subject: str, now: int) -> int:
         query = (
-            "SELECT COALESCE(SUM(count), 0) FROM departed"
+            f"SELECT COALESCE(SUM(count), 0) FROM {table}"  # noqa: S608
             " WHERE kind = ? AND subject = ? AND moment >= ?"
         )
         rows = self._database.rows(query, kind.value, subject, now - WINDOW_SECONDS)

@@ -55,14 +55,14 @@ from gittorrent.transfer.track_places import (
 from gittorrent.transfer.working import stoppable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from gittorrent.git.upstream import Upstream
     from gittorrent.ids import RefName, RepositoryId
     from gittorrent.push.purge_guard import Judgement
     from gittorrent.push.upstream_refs import Advertised
     from gittorrent.repository.publish import Published
-    from gittorrent.repository.upstream_intake import Loss
+    from gittorrent.repository.upstream_intake import Loss, Move
     from gittorrent.signing.keys import Signer
     from gittorrent.store.tracks import Track, TrackState
     from gittorrent.transfer.context import Context
@@ -139,6 +139,7 @@ class Tracking:
         self._table = TrackTable(context.database)
         self._held = HeldTable(context.database)
         self._judged: Judgement[str] | None = None
+        self._had_refs = False
         self.path = place_of(context.home.repositories, track.name)
 
     async def look(self) -> Tracked:
@@ -260,8 +261,7 @@ class Tracking:
             self._hear,
             self._context.space,
         )
-        await stoppable(intake.take_in, found)
-        self._note_gone()
+        self._note(await stoppable(intake.take_in, found))
         done = await stoppable(self._sign, carried, signer)
         digest = self._selection.digest(found.refs)
         self._table.succeeded(self._track, digest, self._now, self._now)
@@ -337,7 +337,9 @@ class Tracking:
             now=self._now,
             held=[row.for_judging() for row in self._held.of(HeldKind.TRACKED, of)],
             recent=self._held.recently_departed(HeldKind.TRACKED, of, self._now),
+            arrived=self._held.recently_arrived(HeldKind.TRACKED, of, self._now),
         )
+        self._had_refs = bool(names)
         if found.newly_held:
             values: Mapping[str, str] = {n: loss.own[names[n]] for n in found.newly_held}
             row = HeldRow(HeldKind.TRACKED, of, of, values, total=len(names), since=self._now)
@@ -349,9 +351,12 @@ class Tracking:
         self._judged = found
         return frozenset(names[name] for name in found.held if name in names)
 
-    def _note_gone(self) -> None:
-        """Record what became of what the upstream lost, now that refs have moved."""
+    def _note(self, moves: Sequence[Move]) -> None:
+        """Record what came, and what became of what the upstream lost, now that refs have moved."""
         found, of = self._judged, self._track.name
+        came = sum(old is None for _, old, _ in moves)
+        if came and self._had_refs:
+            self._held.note_arrived(HeldKind.TRACKED, of, came, self._now)
         if found is None:
             return
         self._held.release(HeldKind.TRACKED, of, [*found.go, *found.back])

@@ -11,7 +11,7 @@ from gittorrent.push.purge_guard import (
     Held,
     Judgement,
     Threshold,
-    exceeds,
+    is_sudden,
     judge,
 )
 
@@ -23,27 +23,27 @@ def names(count: int, first: int = 0) -> frozenset[str]:
 
 
 @pytest.mark.parametrize(
-    ("gone", "total", "is_sudden"),
+    ("gone", "total", "sudden"),
     [(2, 2, False), (3, 3, True), (3, 6, False), (4, 7, True), (3, 5, True), (50, 100, False)],
 )
 def test_both_the_number_and_the_share_have_to_be_exceeded(
-    gone: int, total: int, is_sudden: bool
+    gone: int, total: int, sudden: bool
 ) -> None:
-    assert exceeds(gone, total, FEW) is is_sudden
+    assert is_sudden(gone, total, FEW) is sudden
     found = judge(names(total), names(total - gone), FEW, now=0)
-    assert bool(found.newly_held) is is_sudden
-    assert len(found.go) == (0 if is_sudden else gone)
+    assert bool(found.newly_held) is sudden
+    assert len(found.go) == (0 if sudden else gone)
     assert found.departed == gone
 
 
 def test_ordinary_work_is_never_held() -> None:
-    assert not exceeds(10, 10, REFS)
-    assert exceeds(11, 11, REFS)
-    assert not exceeds(30, 100, REFS)
-    assert exceeds(31, 100, REFS)
-    assert not exceeds(2, 2, REPOSITORIES)
-    assert exceeds(3, 3, REPOSITORIES)
-    assert not exceeds(25, 100, REPOSITORIES)
+    assert not is_sudden(10, 10, REFS)
+    assert is_sudden(11, 11, REFS)
+    assert not is_sudden(30, 100, REFS)
+    assert is_sudden(31, 100, REFS)
+    assert not is_sudden(2, 2, REPOSITORIES)
+    assert is_sudden(3, 3, REPOSITORIES)
+    assert not is_sudden(25, 100, REPOSITORIES)
 
 
 def test_what_comes_and_stays_is_nothing_to_judge() -> None:
@@ -105,3 +105,13 @@ def test_another_disappearance_is_judged_apart_from_what_is_held() -> None:
 def test_what_is_confirmed_and_not_known_any_more_is_no_matter() -> None:
     found = judge(names(3), names(3), FEW, now=0, held=[Held(names(2, 7), 0, Decision.CONFIRMED)])
     assert found.go == frozenset()
+
+
+def test_what_came_lately_is_no_share_of_what_was_there() -> None:
+    assert not is_sudden(3, 12, FEW)
+    assert is_sudden(3, 12, FEW, recent=0, arrived=8)
+    assert not judge(names(12), names(9), FEW, now=0).newly_held
+    assert judge(names(12), names(9), FEW, now=0, arrived=8).newly_held == names(3, 9)
+    # All that was there may have come, and what went lately with it.
+    assert is_sudden(3, 3, FEW, recent=5, arrived=8)
+    assert not is_sudden(2, 2, FEW, recent=0, arrived=8)

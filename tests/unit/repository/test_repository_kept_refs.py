@@ -112,6 +112,53 @@ def test_many_that_go_forward_lose_nothing(mirror: Mirror) -> None:
     assert mirror.kept_values() == {}
 
 
+def with_more(refs: Refs, count: int) -> Refs:
+    """Return refs with as many others of no worth."""
+    value = refs[RefName(b"refs/heads/b3")]
+    return refs | {RefName(b"refs/heads/junk%d" % number): value for number in range(count)}
+
+
+def test_refs_that_came_a_moment_before_hide_nothing(mirror: Mirror) -> None:
+    before = mirror.branches()
+    for count in (3, 6):  # in steps
+        mirror.follow(with_more(before, count))
+        mirror.now += 60
+    left = with_more(without(before, *(f"refs/heads/b{number}" for number in range(3))), 6)
+    mirror.follow(left)
+    assert {name.partition("/")[2] for name in mirror.kept_values()} == {
+        f"heads/b{number}" for number in range(3)
+    }
+
+
+def test_refs_that_come_as_others_go_hide_nothing(mirror: Mirror) -> None:
+    before = mirror.branches()
+    left = without(before, *(f"refs/heads/b{number}" for number in range(3)))
+    mirror.follow(with_more(left, 9))
+    assert len(mirror.kept_values()) == 3
+
+
+def test_refs_that_came_days_before_count(mirror: Mirror) -> None:
+    before = mirror.branches()
+    mirror.follow(with_more(before, 6))
+    mirror.now += WINDOW_SECONDS + 1
+    left = with_more(without(before, *(f"refs/heads/b{number}" for number in range(3))), 6)
+    mirror.follow(left)
+    assert mirror.kept_values() == {}
+
+
+def test_the_first_refs_of_all_count_at_once(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "mirror.git")
+    refs = mirror.branches()
+    mirror.follow({})
+    mirror.kept.release(START)
+    fresh = KeptRefs(mirror.git, mirror.layout, SHA1, lambda: mirror.now, FEW)
+    mirror.layout.kept.unlink()
+    mirror.kept = fresh
+    mirror.follow(with_more(refs, 6))
+    mirror.follow(with_more(without(refs, *(f"refs/heads/b{n}" for n in range(3))), 6))
+    assert mirror.kept_values() == {}
+
+
 def test_conflicts_and_own_refs_come_and_go(mirror: Mirror) -> None:
     oid = next(iter(mirror.branches().values()))
     names = [RefName(b"refs/conflicts/heads/main/%d" % number) for number in range(9)]

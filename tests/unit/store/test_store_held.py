@@ -65,10 +65,22 @@ def test_disappearances_count_for_a_while(table: HeldTable) -> None:
     assert table.recently_departed(HeldKind.REFS, "b" * 52, 2000) == 0
 
 
+def test_what_comes_counts_as_long_and_apart(table: HeldTable) -> None:
+    table.note_departed(HeldKind.TRACKED, A, 7, 1000)
+    table.note_arrived(HeldKind.TRACKED, A, 3, 1000)
+    table.note_arrived(HeldKind.TRACKED, A, 2, 2000)
+    assert table.recently_arrived(HeldKind.TRACKED, A, 2000) == 5
+    assert table.recently_arrived(HeldKind.TRACKED, A, 1000 + WINDOW_SECONDS + 1) == 2
+    assert table.recently_arrived(HeldKind.REFS, A, 2000) == 0
+    assert table.recently_departed(HeldKind.TRACKED, A, 2000) == 7
+
+
 def test_what_is_gone_itself_leaves_nothing(table: HeldTable) -> None:
+    table.note_arrived(HeldKind.REFS, A, 3, 1000)
     table.hold(ROW)
     table.hold(replace(ROW, kind=HeldKind.TRACKED))
     table.note_departed(HeldKind.REFS, A, 3, 1000)
     table.forget(HeldKind.REFS, A)
     assert [row.kind for row in table.all()] == [HeldKind.TRACKED]
     assert table.recently_departed(HeldKind.REFS, A, 1000) == 0
+    assert table.recently_arrived(HeldKind.REFS, A, 1000) == 0

@@ -65,6 +65,7 @@ ROWS = [
         " '12', 7, 7, 6, 'gone', 0, 99)",
     ],
     [f"INSERT INTO withheld VALUES ('{A}', 'git://y/a', 7)"],
+    ["INSERT INTO arrived VALUES ('tracked', 't', 7, 12)"],
 ]
 """What each version may have written, in the form of its schema: into tables that it added or
 changed. A new migration has its rows here."""

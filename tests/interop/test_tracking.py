@@ -135,6 +135,40 @@ def test_the_default_branch_is_followed(operator: Person, upstream: Path) -> Non
     assert head(operator) == b"refs/heads/topic/one"
 
 
+def test_a_head_that_leads_nowhere_is_not_followed(operator: Person, upstream: Path) -> None:
+    def heads() -> set[str]:
+        return {head(operator).decode(), gitcmd.text(place(operator), "symbolic-ref", "HEAD")}
+
+    gitcmd.git(upstream, "branch", "-m", "main", "trunk")
+    gitcmd.git(upstream, "symbolic-ref", "HEAD", "refs/heads/gone")
+    look(operator, upstream).ok()
+    assert heads() == {"refs/heads/trunk"}
+    # A copy of the files, as backups and plain web servers have it, has a work tree too.
+    operator.git("clone", "-q", place(operator), "copy").ok()
+    assert gitcmd.text(operator.root / "copy", "rev-parse", "--abbrev-ref", "HEAD") == "trunk"
+    # Nor is the likeliest branch taken again where one was settled on, which is still there.
+    nodes.add_commit(upstream, "refs/heads/main", "more", b"more\n")
+    look(operator, upstream).ok()
+    assert heads() == {"refs/heads/trunk"}
+    gitcmd.git(upstream, "branch", "-m", "trunk", "topic/renamed")
+    look(operator, upstream).ok()
+    assert heads() == {"refs/heads/topic/renamed"}
+    gitcmd.git(upstream, "symbolic-ref", "HEAD", "refs/heads/main")
+    nodes.add_commit(upstream, "refs/heads/main", "yet more", b"more\n")
+    look(operator, upstream).ok()
+    assert heads() == {"refs/heads/main"}
+
+
+def test_a_head_that_was_never_right_is_put_right(operator: Person, upstream: Path) -> None:
+    look(operator, upstream).ok()
+    gitcmd.git(place(operator), "symbolic-ref", "HEAD", "refs/heads/never")  # as versions before
+    gitcmd.git(upstream, "symbolic-ref", "HEAD", "refs/heads/gone")
+    nodes.add_commit(upstream, "refs/heads/main", "more", b"more\n")
+    look(operator, upstream).ok()
+    assert gitcmd.text(place(operator), "symbolic-ref", "HEAD") == "refs/heads/main"
+    assert head(operator) == b"refs/heads/main"
+
+
 def test_other_refs_are_followed_on_request(operator: Person, upstream: Path) -> None:
     for name in ("refs/pull/1/head", "refs/pull/1/merge", "refs/pull/2/head", "refs/notes/x"):
         gitcmd.git(upstream, "update-ref", name, "refs/heads/main~1")

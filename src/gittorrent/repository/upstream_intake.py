@@ -24,6 +24,7 @@ from gittorrent.git.refs import apply_changes, head_target, read_refs, set_head,
 from gittorrent.git.repository import configured, list_config
 from gittorrent.git.upstream import UpstreamBounds, UpstreamError, fetch_ids
 from gittorrent.ids import Oid, RefName
+from gittorrent.push.head_branch import successor
 from gittorrent.repository.carried import PUBLISHED
 from gittorrent.repository.quarantine import Extent, IncompleteSourceError, quarantine
 
@@ -140,7 +141,10 @@ class UpstreamIntake:
             kept = self._judge(loss)
             moves = [move for move in moves if move[0] not in kept]
             self._move(own, moves)
-            self._follow_head(advertised, {**own, **{name: new for name, _, new in moves}})
+            after = {**own, **{name: new for name, _, new in moves}}
+            self._follow_head(
+                advertised, own, {name: oid for name, oid in after.items() if oid is not None}
+            )
         return moves
 
     def _bring(self, wants: Sequence[Oid]) -> None:
@@ -189,7 +193,19 @@ class UpstreamIntake:
         if own or len(first) < len(moves) or not write_first_refs(git, first):
             apply_changes(git, moves, self._carried.object_format)
 
-    def _follow_head(self, advertised: Advertised, after: Mapping[RefName, Oid | None]) -> None:
-        head = advertised.head
-        if head is not None and after.get(head) and head != head_target(self._carried.git):
-            set_head(self._carried.git, head)
+    def _follow_head(self, advertised: Advertised, own: Refs, after: Refs) -> None:
+        """Let HEAD name the branch that the upstream's names; one that is there, in any case.
+
+        Where the upstream's leads nowhere it says nothing. Then HEAD stays, or names the branch
+        that everybody who reads the log takes for it.
+        """
+        git = self._carried.git
+        present, wanted = head_target(git), advertised.head
+        if wanted not in after:
+            wanted = present if present in after else self._likeliest(present, own, after)
+        if wanted is not None and wanted != present:
+            set_head(git, wanted)
+
+    def _likeliest(self, former: RefName | None, own: Refs, after: Refs) -> RefName | None:
+        shown = self._carried.peek().default_branch
+        return shown if shown in after else successor(former or RefName(b""), own, after)

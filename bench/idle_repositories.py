@@ -48,7 +48,8 @@ from gittorrent.repository.carried import MIRROR, ORIGIN, Carried, object_format
 from gittorrent.repository.publish import Publisher
 from gittorrent.repository.signed_entries import Author
 from gittorrent.signing.keys import make_ssh_key
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,6 +16,7 @@ import pytest
 from gittorrent.store import backup
 from gittorrent.store.backup import MAX_BYTES, BackupDamagedError, Kind, read_backup
 from support import bulk, gitcmd
+from support.copying import copy_tree
 from support.programs import Person, serve, somebody, wait_until
 
 MIGRATIONS = Path(backup.__file__).parent / "migrations"
@@ -80,6 +81,38 @@ def test_a_node_goes_on_after_it_was_restored(
 def is_carried(person: Person, name: str) -> bool:
     rows = json.loads(person.gittorrent("status", "--json").ok().out)["repositories"]
     return [row["name"] for row in rows] == [name]
+
+
+@pytest.mark.parametrize("how", ["restore", "copy"])
+def test_a_home_beside_the_one_it_comes_from_keeps_to_its_own_files(
+    owner: Person, published: Path, tmp_path: Path, how: str
+) -> None:
+    """The first goes on: what is removed, updated or served from the second is never its own."""
+    first, second = somebody(tmp_path / "first"), somebody(tmp_path / "second")
+    theirs = first.node / "repositories" / "other.git"
+    ours = second.node / "repositories" / "other.git"
+    with serve(owner, published) as origin:
+        first.gittorrent("mirror", origin.url(), "--once", "-q", "--name", "other").ok()
+        before = gitcmd.refs(theirs)
+        if how == "copy":
+            copy_tree(first.node, second.node)
+        else:
+            first.gittorrent("backup", tmp_path / "node.tar").ok()
+            done = json.loads(
+                second.gittorrent("restore", tmp_path / "node.tar", "--json").ok().out
+            )
+            assert done["mirrors"] == ["other"]
+            assert json.loads(second.gittorrent("status", "--json").ok().out)["wanted"]
+        commit(published, "newer")
+        owner.gittorrent("publish", published, "--wait").ok()
+        second.gittorrent("mirror", origin.url(), "--once", "-q", "--name", "other").ok()
+        assert bulk.published(gitcmd.refs(ours)) == bulk.published(gitcmd.refs(published))
+        assert gitcmd.refs(theirs) == before
+        second.gittorrent("remove", "other", "--yes").ok()
+        assert theirs.is_dir()
+        assert not ours.exists()
+        first.gittorrent("mirror", origin.url(), "--once", "-q").ok()
+    assert bulk.published(gitcmd.refs(theirs)) == bulk.published(gitcmd.refs(published))
 
 
 def test_one_command_backs_up_every_home_with_keys_or_without(

@@ -14,7 +14,8 @@ from gittorrent.cli.completing import MOST
 from gittorrent.cli.completion import SCRIPTS
 from gittorrent.ids import RepositoryId
 from gittorrent.repository.carried import MIRROR, ORIGIN
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from gittorrent.store.home import Home
 from gittorrent.store.tokens import TokenRow, TokenTable

@@ -13,7 +13,8 @@ import pytest
 from gittorrent.cli.main import COMMANDS, gittorrent
 from gittorrent.ids import RepositoryId
 from gittorrent.repository.carried import MIRROR
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.store.following import FollowTable, WantedRow
 from gittorrent.store.home import Home
 from gittorrent.store.tracks import Track, TrackTable

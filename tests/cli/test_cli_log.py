@@ -13,7 +13,8 @@ from gittorrent.ids import Oid, RefName
 from gittorrent.push.certificate import Line
 from gittorrent.repository.carried import ORIGIN
 from gittorrent.repository.signed_entries import EntrySigner
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.trust.policy import Grant, Quorum
 from gittorrent.trust.refpattern import RefPattern
 from support import gitcmd

@@ -20,7 +20,8 @@ from gittorrent.repository.carried import MIRROR, open_carried
 from gittorrent.repository.policy_drafts import read_draft
 from gittorrent.repository.signed_entries import add_entry
 from gittorrent.signing.keys import resolve_signer
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from support import bulk, gitcmd
 from support.copying import copy_tree
 from support.disks import small_disk

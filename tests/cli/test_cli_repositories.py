@@ -15,7 +15,8 @@ from gittorrent.cli.repositories import resolve_carried
 from gittorrent.errors import UsageError
 from gittorrent.ids import RepositoryId
 from gittorrent.repository.carried import ORIGIN
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from support import bulk, nodes
 from support.programs import GITS, Person, serve, somebody, wait_until

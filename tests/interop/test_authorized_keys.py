@@ -10,7 +10,8 @@ import pytest
 
 from gittorrent.repository.carried import ORIGIN, Carried
 from gittorrent.signing.keys import Signer, make_ssh_key
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.store.home import Home
 from gittorrent.trust.policy import Rule
 from gittorrent.trust.refpattern import RefPattern

@@ -16,7 +16,8 @@ from gittorrent.repository.damaged_reels import damaged_reels
 from gittorrent.repository.reelstore import StoredReel
 from gittorrent.shapes import WHOLE
 from gittorrent.signing.keys import Signer
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.transfer.repository_content import RepositoryContent
 from gittorrent.wire.messages import EndWant, HaveBundle, WantBundle, WrongParts
 from gittorrent.wire.reelname import ReelName

@@ -15,7 +15,8 @@ import pytest
 from gittorrent.ids import RepositoryId
 from gittorrent.node.options import Options
 from gittorrent.repository.carried import MIRROR, Carried
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from support import bulk, gitcmd, killing, nodes
 from support.copying import copy_tree
 from support.disks import small_disk

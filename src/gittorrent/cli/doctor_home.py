@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gittorrent.cli.findings import Finding
-    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.store.home import Home
 
 NEAR = 2

@@ -37,7 +37,7 @@ from gittorrent.wire.urls import UrlError, parse_learned_url
 
 if TYPE_CHECKING:
     from gittorrent.cli.findings import Finding
-    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.store.home import Home
     from gittorrent.wire.urls import Endpoint
 

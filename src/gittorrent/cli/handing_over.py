@@ -18,7 +18,8 @@ from gittorrent.wire.control import Follow
 
 if TYPE_CHECKING:
     from gittorrent.ids import PushId
-    from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.store.carried_rows import CarriedRow
+    from gittorrent.store.database import Database
     from gittorrent.store.home import Home
     from gittorrent.transfer.context import Reporter
     from gittorrent.transfer.location import Location

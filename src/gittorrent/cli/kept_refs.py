@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gittorrent.repository.kept_refs import KeptSet
-    from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.store.carried_rows import CarriedRow
+    from gittorrent.store.database import Database
 
 
 def all_held(database: Database) -> list[HeldRow]:

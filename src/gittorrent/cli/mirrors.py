@@ -31,7 +31,7 @@ from gittorrent.transfer.surveying import Answer, Survey, survey, survey_found
 from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList
 
 if TYPE_CHECKING:
-    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.reaching import Source
 

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from gittorrent.git.repository import FoundRepository
     from gittorrent.ids import ObjectFormat, Oid
     from gittorrent.repository.carried import RepositoryInfo
-    from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.store.carried_rows import CarriedRow
+    from gittorrent.store.database import Database
 
 AT_ONCE = 200
 """Repositories that one git looks into: their paths are one variable of its environment."""

@@ -49,7 +49,8 @@ from gittorrent.repository.publishable import (
 )
 from gittorrent.repository.readers_file import close_to_others, is_private_here
 from gittorrent.repository.signed_entries import author_in
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.store.privacy import note_private
 

@@ -34,7 +34,7 @@ from gittorrent.transfer.track_places import upstream_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.store.tracks import Track
 
 

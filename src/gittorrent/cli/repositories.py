@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.carried_rows import CarriedRow
 
     _PathParameter = click.ParamType[Path]
 else:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gittorrent.ids import ManifestId, PushId, RepositoryId
-    from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.store.carried_rows import CarriedRow
+    from gittorrent.store.database import Database
 
 _MISSING = " (missing)"
 

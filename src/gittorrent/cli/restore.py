@@ -26,7 +26,9 @@ from gittorrent.printable import paragraph
 from gittorrent.repository.carried import MIRROR
 from gittorrent.repository.copying import RESTORED, source_of
 from gittorrent.store.backup import COPIES, DATABASE, Kind, read_backup, write_private
-from gittorrent.store.database import CarriedRow, Database, RememberedMirror
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.copied_home import other_home_of
+from gittorrent.store.database import Database, RememberedMirror
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.store.following import FollowTable, WantedRow
 from gittorrent.store.home import Home, named_home, open_home
@@ -197,10 +199,11 @@ def _prepared(path: Path, database: bytes, found: Backup, copies: Copies, home: 
     """Write the database, and let the node want what is not here."""
     write_private(path, database)
     done = Restored(found.made, [], [], [], [], [], 0)
-    with contextlib.closing(Database(path)) as opened:
+    with contextlib.closing(Database(path, as_it_is=True)) as opened:
         table = FollowTable(opened)
         for row in opened.carried():
-            if Path(row.path).is_dir():
+            place = Path(row.path)
+            if place.is_dir() and other_home_of(place, home) is None:
                 if row.role == MIRROR:
                     done.mirrors.append(row.name)
                 else:
@@ -208,9 +211,9 @@ def _prepared(path: Path, database: bytes, found: Backup, copies: Copies, home: 
             elif row.role != MIRROR and row.repository_id in copies:
                 _set_free(opened, row)
                 name = copies[row.repository_id].name
-                place = str(home.repositories / f"{name}.git")
+                own = str(home.repositories / f"{name}.git")
                 source = source_of(row.repository_id)
-                opened.carry(CarriedRow(name, row.repository_id, place, MIRROR, source))
+                opened.carry(CarriedRow(name, row.repository_id, own, MIRROR, source))
                 done.restored.append(name)
             elif row.role != MIRROR:
                 _set_free(opened, row)

@@ -37,7 +37,7 @@ from gittorrent.store.snapshot import read_snapshots
 
 if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
-    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.store.held import HeldRow
     from gittorrent.store.home import Home
 

@@ -36,6 +36,26 @@ def borrow(objects: Path, others: Iterable[Path]) -> None:
     alternates_file(objects).write_bytes(os.fsencode(lines))
 
 
+def lend_instead(objects: Path, folder: Path, instead: Path) -> None:
+    """Borrow from what lies in one folder, where something of the same name lies in another.
+
+    Args:
+        objects: an object directory.
+        folder: that its lenders lie in, at any depth.
+        instead: where a copy of it is.
+    """
+    former = list(_named_in(objects))
+    # Lenders are named by what their paths lead to.
+    folder = folder.resolve()
+    there = [
+        instead / lender.relative_to(folder) if lender.is_relative_to(folder) else lender
+        for lender in former
+    ]
+    lent = [new if new.is_dir() else old for old, new in zip(former, there, strict=True)]
+    if lent != former:
+        borrow(objects, lent)
+
+
 def _line(path: str) -> str:
     return quoted(path).replace("\n", "\\n") if _SPECIAL.search(path) else path
 

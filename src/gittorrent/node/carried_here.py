@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gittorrent.ids import RepositoryId
-    from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.store.carried_rows import CarriedRow
+    from gittorrent.store.database import Database
 
 MAX_DEPTH = 3
 """How far below a directory given repositories are looked for: ``group/user/name.git``."""

@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from gittorrent.node.collection_plan import Brought
     from gittorrent.node.config import CollectionConfig
     from gittorrent.push.log import VerifiedLog
+    from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.store.collected import CollectionRow
-    from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.store.database import Database
     from gittorrent.store.following import FollowRow
     from gittorrent.store.held import Statements
     from gittorrent.store.home import Home

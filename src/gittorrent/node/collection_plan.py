@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from gittorrent.ids import RepositoryId
     from gittorrent.push.carry_limits import CollectionLimits
+    from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.store.collected import CollectedRow
-    from gittorrent.store.database import CarriedRow
 
 AFTER_OPERATOR = -10_000
 """Added to the priorities of collections: nothing of theirs comes before what the operator wants,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gittorrent.ids import RepositoryId
     from gittorrent.node.collection_plan import Brought
     from gittorrent.node.config import RepositoryConfig
-    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.store.following import WantedRow
 
 NO_COLLECTIONS = CollectionPlan({}, frozenset(), {})

@@ -28,7 +28,8 @@ from gittorrent.transfer.track_places import track_lock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.store.carried_rows import CarriedRow
+    from gittorrent.store.database import Database
     from gittorrent.store.home import Home
 
 

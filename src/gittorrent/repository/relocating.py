@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from gittorrent.repository.layout import Layout
 
 if TYPE_CHECKING:
-    from gittorrent.store.database import CarriedRow, Database
+    from gittorrent.store.carried_rows import CarriedRow
+    from gittorrent.store.database import Database
 
 
 def relocate(row: CarriedRow, database: Database) -> CarriedRow | None:

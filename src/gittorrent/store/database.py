@@ -14,7 +14,6 @@ import sqlite3
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_to_bytes
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,6 +22,8 @@ from gittorrent.durable import temporary_directory
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
 from gittorrent.permissions import is_read_only
+from gittorrent.store.carried_rows import CARRIED, carried_rows, path_of, stored_path
+from gittorrent.store.copied_home import own_places
 from gittorrent.store.home import Home
 from gittorrent.store.opening import cannot_use, copied_as_it_lies, open_database, transaction
 from gittorrent.swarm.fair_shares import fair_shares
@@ -33,57 +34,13 @@ from gittorrent.wire.urls import AddressClass
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from gittorrent.store.carried_rows import CarriedRow
+
 BUSY_SECONDS = 30.0
 """How long to wait for another process's write."""
 
 CLOSE_SECONDS = 2.0
 """How long closing waits for a thread that uses the database, perhaps waiting for a write."""
-
-
-class CarriedRow(Struct, frozen=True):
-    """A repository this node carries.
-
-    Args:
-        name: it is served at ``/<name>.git``.
-        repository_id: its id.
-        path: its git directory.
-        role: ``origin`` where its owner publishes, ``mirror`` where it follows others.
-        source: for mirrors, the URL they were made from.
-    """
-
-    name: str
-    repository_id: RepositoryId
-    path: str
-    role: str
-    source: str = ""
-
-
-CARRIED = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
-"""What `carried_rows` reads the answer to."""
-
-
-def carried_rows(rows: Iterable[tuple[Any, ...]]) -> list[CarriedRow]:
-    """Return the carried repositories that rows of the database stand for."""
-    return [CarriedRow(n, RepositoryId(i), _path(p), r, s) for n, i, p, r, s in rows]
-
-
-_FILE = "file:"
-
-
-def _stored(path: str) -> str:
-    """Return an absolute path as text in UTF-8, which it need not be: as a URL then (RFC 8089)."""
-    data = os.fsencode(path)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return _FILE + quote(data)
-
-
-def _path(stored: str) -> str:
-    """Return the path that `_stored` made this of."""
-    if not stored.startswith(_FILE):
-        return stored
-    return os.fsdecode(unquote_to_bytes(stored.removeprefix(_FILE)))
 
 
 class MirrorRow(Struct, frozen=True):
@@ -185,9 +142,12 @@ class Database:
     Args:
         path: of its file. On a read-only file system it must be there, and can only be read.
         busy_seconds: how long to wait for another process's write.
+        as_it_is: whether to leave what it says of another home's repositories as it is.
     """
 
-    def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: Path, busy_seconds: float = BUSY_SECONDS, *, as_it_is: bool = False
+    ) -> None:
         self._path = path
         self._writes = threading.Lock()
         self._reads = threading.Lock()
@@ -198,6 +158,13 @@ class Database:
                 path = copied_as_it_lies(path, folder)
             self._db, self._reader = open_database(path, busy_seconds, self._path)
             self._temporary = opened.pop_all()
+        if as_it_is or self._reads_only:
+            return
+        try:
+            self._keep_to_own_files()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def home(self) -> Home:
@@ -244,6 +211,19 @@ class Database:
         except sqlite3.DatabaseError as error:
             raise cannot_use(self._path, error) from error
 
+    def _keep_to_own_files(self) -> None:
+        """Name what lies here instead of what lies in the home that this one is a copy of."""
+        paths = (path_of(path) for (path,) in self._read("SELECT path FROM repositories"))
+        meant = own_places(paths, self.home)
+        with self._writing() if meant else contextlib.nullcontext():
+            for path, own in meant.items():
+                # What is recorded here already stays as it is.
+                self._db.execute(
+                    "UPDATE OR IGNORE repositories SET path = ? WHERE path = ?",
+                    (stored_path(own), stored_path(path)),
+                )
+                self._db.execute("DELETE FROM repositories WHERE path = ?", (stored_path(path),))
+
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what a query finds; for the modules of this package that have tables of their own.
 
@@ -270,10 +250,10 @@ class Database:
         """
         with self._writing():
             self.require_free(row.name, row.path, row.repository_id)
-            self._db.execute("DELETE FROM repositories WHERE path = ?", (_stored(row.path),))
+            self._db.execute("DELETE FROM repositories WHERE path = ?", (stored_path(row.path),))
             self._db.execute(
                 "INSERT OR REPLACE INTO repositories VALUES (?, ?, ?, ?, ?)",
-                (row.name, row.repository_id, _stored(row.path), row.role, row.source),
+                (row.name, row.repository_id, stored_path(row.path), row.role, row.source),
             )
 
     def uncarry(self, row: CarriedRow) -> None:
@@ -286,7 +266,7 @@ class Database:
         with self._writing():
             self._db.execute(
                 "DELETE FROM repositories WHERE name = ? AND path = ?",
-                (row.name, _stored(row.path)),
+                (row.name, stored_path(row.path)),
             )
             self._db.execute(
                 "DELETE FROM mirrors WHERE repository_id = ? AND repository_id NOT IN"
@@ -312,7 +292,7 @@ class Database:
             UsageError: the name is taken by another repository.
         """
         found = self._read("SELECT repository_id, path FROM repositories WHERE name = ?", name)
-        taken = (found[0][0], _path(found[0][1])) if found else None
+        taken = (found[0][0], path_of(found[0][1])) if found else None
         if taken is None or _is_same(taken[1], path):
             return
         if taken[0] == repository and not (Path(taken[1]) / INFO_FILE).exists():

@@ -17,14 +17,14 @@ from urllib.parse import quote
 from gittorrent.durable import temporary_directory
 from gittorrent.errors import LocalError
 from gittorrent.permissions import is_read_only
-from gittorrent.store.database import CARRIED, carried_rows
+from gittorrent.store.carried_rows import CARRIED, carried_rows
 from gittorrent.store.opening import copied_as_it_lies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gittorrent.store.database import CarriedRow
+    from gittorrent.store.carried_rows import CarriedRow
 
 BUSY_SECONDS = 5.0
 """How long to wait for a process that holds the whole database locked."""

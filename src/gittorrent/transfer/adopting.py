@@ -41,7 +41,7 @@ from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.origin_refs import follow_in_origin
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.readers_file import hide
-from gittorrent.store.database import CarriedRow
+from gittorrent.store.carried_rows import CarriedRow
 from gittorrent.transfer.location import Location
 from gittorrent.transfer.mirroring import Mirroring, update_lock
 from gittorrent.transfer.working import stoppable, unbroken

@@ -37,7 +37,7 @@ from gittorrent.repository.completeness import is_complete, record_complete, wit
 from gittorrent.repository.readers_file import close_to_others, hide
 from gittorrent.repository.relocating import relocate
 from gittorrent.repository.removal import sweep_removed
-from gittorrent.store.database import CarriedRow
+from gittorrent.store.carried_rows import CarriedRow
 from gittorrent.store.processes import MirrorProcess
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.client_timeouts import ClientTimeouts

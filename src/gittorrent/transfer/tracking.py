@@ -39,7 +39,7 @@ from gittorrent.repository.publish import Publisher
 from gittorrent.repository.recorded_key import recorded_signer
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.repository.upstream_intake import UpstreamIntake
-from gittorrent.store.database import CarriedRow
+from gittorrent.store.carried_rows import CarriedRow
 from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from gittorrent.store.signing_time import SigningTime
 from gittorrent.store.tracks import TrackTable

@@ -18,7 +18,8 @@ from gittorrent.node.carried_here import (
 )
 from gittorrent.node.catalogue import RELOAD_SECONDS, Catalogue, Listing, NameTakenError
 from gittorrent.repository.carried import CACHE, CLONE, MIRROR, Carried, NotCarriedError
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.trust.keys import KeyRef
 from gittorrent.trust.readers import encode_readers
 from support import gitcmd, nodes

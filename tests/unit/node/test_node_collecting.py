@@ -18,8 +18,9 @@ from gittorrent.node.collection_plan import Brought
 from gittorrent.push.carry_limits import CollectionLimits
 from gittorrent.repository.carried import Carried
 from gittorrent.signing.keys import Signer
+from gittorrent.store.carried_rows import CarriedRow
 from gittorrent.store.collected import CollectedRow, CollectionRow, CollectionTable
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.database import Database
 from gittorrent.store.following import FollowRow, FollowTable
 from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from gittorrent.store.signing_time import Clocks, SigningTime

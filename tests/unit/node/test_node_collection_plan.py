@@ -18,8 +18,8 @@ from gittorrent.node.collection_plan import (
 )
 from gittorrent.node.follow_plan import Records, plan
 from gittorrent.push.carry_limits import CollectionLimits
+from gittorrent.store.carried_rows import CarriedRow
 from gittorrent.store.collected import CollectedRow
-from gittorrent.store.database import CarriedRow
 from gittorrent.store.following import FollowRow, WantedRow
 
 COLLECTION, OTHER = RepositoryId("y" * 52), RepositoryId("z" * 52)

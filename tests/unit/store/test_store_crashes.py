@@ -14,7 +14,8 @@ import pytest
 from test_store_partial import FILE, MANIFEST, PARTS
 
 from gittorrent.ids import PushId, RepositoryId
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from gittorrent.store.home import Home
 from gittorrent.store.partial import PartialPack
 from gittorrent.store.processes import GivenFigures, MirrorProcess, NodeProcess, SeedProcess

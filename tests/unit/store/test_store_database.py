@@ -16,7 +16,8 @@ from msgspec.structs import replace
 
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.ids import PushId, RepositoryId
-from gittorrent.store.database import CarriedRow, CheckRow, Database, MirrorRow
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import CheckRow, Database, MirrorRow
 from gittorrent.store.database_file import look_at_carried, schema_of
 from gittorrent.store.home import VARIABLE, Home, open_home
 from gittorrent.store.opening import newest_schema

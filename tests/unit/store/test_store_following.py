@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gittorrent.ids import RepositoryId
-from gittorrent.store.database import CarriedRow, CheckRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import CheckRow, Database
 from gittorrent.store.following import FollowRow, FollowTable, LookRow, WantedRow
 
 A = RepositoryId("a" * 52)

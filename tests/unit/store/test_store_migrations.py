@@ -11,7 +11,8 @@ import pytest
 
 from gittorrent.errors import LocalError
 from gittorrent.ids import RepositoryId
-from gittorrent.store.database import CarriedRow, Database
+from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.database import Database
 from support.disks import small_disk
 
 SCRIPTS = sorted(

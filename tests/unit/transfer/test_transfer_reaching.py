@@ -10,10 +10,10 @@ import pytest
 
 from gittorrent.errors import GitTorrentError, UnreachableError
 from gittorrent.ids import RepositoryId
+from gittorrent.store.carried_rows import CarriedRow
 from gittorrent.store.database import (
     MAX_FAILURES,
     MAX_REMEMBERED,
-    CarriedRow,
     Database,
     MirrorRow,
     RememberedMirror,

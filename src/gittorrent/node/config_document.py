@@ -65,6 +65,7 @@ from gittorrent.push.upstream_urls import default_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gittorrent.node.config_values import Place
     from gittorrent.transfer.location import Location
 
 MAX_CONFIG_BYTES = 4 << 20
@@ -162,7 +163,21 @@ def _listen(table: Table) -> ListenConfig:
     )
     if table.has("tls-key") and not table.has("tls-certificate"):
         table.complain("tls-key: is a key without a certificate; write tls-certificate", "tls-key")
+    _no_place_twice(table, {"git": found.git, "http": found.http, "https": found.https})
     return found
+
+
+def _no_place_twice(table: Table, found: dict[str, tuple[Place, ...] | None]) -> None:
+    """Complain of an address at which two things would listen; port 0 is each time another."""
+    seen: set[Place] = set()
+    for key, places_there in found.items():
+        for each in places_there or ():
+            if each in seen:
+                host, port = each
+                shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                table.complain(f"{key}: {shown} stands there already; name another port", key)
+            elif each[1]:
+                seen.add(each)
 
 
 _RATES = {"up": "up", "peer-up": "peer_up", "down": "down"}

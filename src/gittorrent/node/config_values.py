@@ -286,10 +286,20 @@ def ci_prefixes(value: object) -> tuple[str, ...]:
 
 
 def _ci_prefix(value: object) -> str:
+    return _prefix(_text(value, "URL"), "https://HOST/ or https://HOST/PATH/")
+
+
+def _prefix(text: str, right: str) -> str:
+    """Read what a URL begins with; errors show no password that stands in it.
+
+    Raises:
+        ValueError: it is none; says to write what is ``right``.
+    """
     try:
-        return parse_prefix(_text(value, "URL"))
+        return parse_prefix(text)
     except CiUrlError as error:
-        raise ValueError(f"{error}; write https://HOST/ or https://HOST/PATH/") from error
+        shown = _shown(text.rpartition("@")[2])
+        raise ValueError(f"{shown}: {error}; write {right}") from error
 
 
 def peer_urls(value: object) -> tuple[str, ...]:
@@ -298,11 +308,7 @@ def peer_urls(value: object) -> tuple[str, ...]:
 
 
 def _peer_url(value: object) -> str:
-    text = _text(value, "URL")
-    try:
-        found = parse_prefix(text)
-    except CiUrlError as error:
-        raise ValueError(f"{error}; write http://HOST:PORT") from error
+    found = _prefix(_text(value, "URL"), "http://HOST:PORT")
     if found.count("/") != 3:
         raise ValueError(f"{_shown(value)} has a path; write http://HOST:PORT")
     return found.rstrip("/")

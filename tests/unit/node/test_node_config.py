@@ -208,6 +208,24 @@ def test_values_are_taken_in_all_their_forms() -> None:
             'node.toml:2: [listen] git: [] names no address; write "0.0.0.0:9418", or leave it out',
         ),
         (
+            '[listen]\ngit = "[::1]:9418"\nhttp = ["127.0.0.1:80", "[::1]:9418"]',
+            "node.toml:3: [listen] http: [::1]:9418 stands there already; name another port",
+        ),
+        (
+            '[listen]\ngit = ["127.0.0.1:9418", "127.0.0.1:9418"]',
+            "node.toml:2: [listen] git: 127.0.0.1:9418 stands there already; name another port",
+        ),
+        (
+            '[ci]\nallow = ["https://git.example.org/", "git.example.org"]',
+            'node.toml:2: [ci] allow: "git.example.org": not the URL of an upstream; write'
+            " https://HOST/ or https://HOST/PATH/",
+        ),
+        (
+            '[ci]\nallow = "https://me:secret@git.example.org/x?y"',
+            'node.toml:2: [ci] allow: "git.example.org/x?y": the URL of an upstream has neither a'
+            " query nor a fragment; write https://HOST/ or https://HOST/PATH/",
+        ),
+        (
             '[listen]\ntls-key = "/etc/node.key"',
             "node.toml:2: [listen] tls-key: is a key without a certificate; write tls-certificate",
         ),

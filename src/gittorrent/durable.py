@@ -35,8 +35,8 @@ STALE_SECONDS = 24 * 3600
 """Age at which a file that was being written belongs to nobody any more; writing takes seconds."""
 
 TEMPORARY_DIRECTORIES = (
-    "backup", "clone", "database", "hash", "list", "rebuild", "restore", "scratch", "sign", "tags",
-    "web-of-trust",
+    "backup", "clone", "database", "hash", "home", "list", "rebuild", "restore", "scratch", "sign",
+    "tags", "web-of-trust",
 )  # fmt: skip
 """What temporary directories are for; each name stands for what may be swept from a shared
 directory."""
@@ -395,7 +395,7 @@ def sweep(directory: Path, *patterns: str, age: float = STALE_SECONDS) -> None:
 
 
 @contextlib.contextmanager
-def temporary_directory(name: str) -> Iterator[Path]:
+def temporary_directory(name: str, place: Path | None = None) -> Iterator[Path]:
     """Make a directory for temporary files that is gone afterwards.
 
     One that is left by a process that was killed goes when another process makes its first, much
@@ -403,9 +403,11 @@ def temporary_directory(name: str) -> Iterator[Path]:
 
     Args:
         name: what it is for, one of `TEMPORARY_DIRECTORIES`; ``gittorrent-<name>-`` begins its own.
+        place: where it is made; by default where this user's programs make such.
     """
-    _sweep_directories(tempfile.gettempdir())
-    directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-"))
+    where = tempfile.gettempdir() if place is None else str(place)
+    sweep_temporary_directories(where)
+    directory = Path(tempfile.mkdtemp(prefix=f"gittorrent-{name}-", dir=where))
     try:
         yield directory
     except OSError as error:
@@ -433,7 +435,7 @@ _swept: dict[str, float] = {}
 """When this process swept a directory of temporary files, by `time.monotonic`."""
 
 
-def _sweep_directories(directory: str) -> None:
+def sweep_temporary_directories(directory: str) -> None:
     """Remove directories that killed processes left, seldom: others' files may lie there by the
     thousand."""
     now, last = time.monotonic(), _swept.get(directory)

@@ -100,12 +100,12 @@ def _beginning_with(incomplete: str, query: str) -> list[CompletionItem]:
         incomplete: what was typed.
         query: for values, and for what there is to say of each.
     """
-    home = named_home()
     narrowed = (
         f"WITH found (value, said) AS ({query}) SELECT value, said FROM found"  # noqa: S608
         f" WHERE substr(value, 1, ?) = ? ORDER BY value LIMIT {MOST}"
     )
     try:
+        home = named_home()
         for path in (home.root, home.database):
             require_own(path, "", within=None if path == home.root else home.root)
         rows = look_at(home.database, narrowed, len(incomplete), incomplete)

@@ -11,16 +11,15 @@ from gittorrent.cli.doctor_home import is_usable, look_at_carried_repositories, 
 from gittorrent.cli.doctor_node import look_at_node
 from gittorrent.cli.doctor_online import look_online
 from gittorrent.cli.doctor_programs import look_at_programs
-from gittorrent.cli.findings import Verdict
+from gittorrent.cli.findings import Verdict, problem
 from gittorrent.cli.output import count, json_option, print_json
 from gittorrent.printable import paragraph
-from gittorrent.store.home import named_home
+from gittorrent.store.home import NoHomeError, named_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gittorrent.cli.findings import Finding
-    from gittorrent.store.home import Home
 
 
 @click.command()
@@ -40,10 +39,7 @@ def doctor(online: bool, as_json: bool) -> None:
       gittorrent doctor --online
       gittorrent doctor --json
     """
-    home = named_home()
-    findings = list(_look(home))
-    if online and is_usable(home):
-        findings += look_online(home)
+    findings = list(_look(online=online))
     problems = [each for each in findings if each.verdict is Verdict.PROBLEM]
     if as_json:
         print_json({"ok": not problems, "findings": findings})
@@ -57,9 +53,16 @@ def doctor(online: bool, as_json: bool) -> None:
     sys.exit(1 if problems else 0)
 
 
-def _look(home: Home) -> Iterator[Finding]:
+def _look(*, online: bool) -> Iterator[Finding]:
     yield from look_at_programs()
+    try:
+        home = named_home()
+    except NoHomeError as error:
+        yield problem("home", f"{error}; clones keep nothing for later", error.hint)
+        return
     yield from look_at_home(home)
     if is_usable(home):
         yield from look_at_carried_repositories(home)
         yield from look_at_node(home)
+        if online:
+            yield from look_online(home)

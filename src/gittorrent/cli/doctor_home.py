@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 NEAR = 2
 """A disk is near its mark that has less than so many times what stays free."""
 
+_OWN = "set GITTORRENT_HOME to a directory of your own"
+
 _READ_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -63,14 +65,18 @@ def look_at_home(home: Home) -> Iterator[Finding]:
     """Yield what is to be said of a home, whether or not it is there."""
     denied = denied_at(home.root, reading=False)
     if not home.root.exists():
+        above = next(each for each in home.root.absolute().parents if each.exists())
+        if not above.is_dir():
+            yield problem("home", f"{home.root} cannot be made: {above} is no directory", _OWN)
+            return
         yield (
             well("home", f"{home.root} is not there yet, and is made at first use")
             if denied is None
-            else problem("home", str(denied), f"{denied.hint}; or set GITTORRENT_HOME")
+            else problem("home", str(denied), _OWN)
         )
         return
     try:
-        require_own(home.root, "set GITTORRENT_HOME to a directory of your own")
+        require_own(home.root, _OWN)
     except NotOwnError as error:
         yield problem("home", str(error), error.hint)
         return

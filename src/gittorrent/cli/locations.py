@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gittorrent.errors import GitTorrentError, UsageError
 from gittorrent.git.remotes import url_of
-from gittorrent.store.home import open_home
+from gittorrent.store.home import usable_home
 from gittorrent.transfer.location import LocationError, parse_location
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def typed_location(text: str) -> Location:
     except LocationError:
         if not text:  # of which git says what is no help
             raise
-        expanded = url_of(open_home().root, text)
+        with usable_home() as home:  # any place that is no repository
+            expanded = url_of(home.root, text)
         if expanded == text:
             raise
         return parse_location(expanded)

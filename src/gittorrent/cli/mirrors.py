@@ -19,7 +19,7 @@ from gittorrent.interruptions import run
 from gittorrent.repository.auth_lines import auth_lines
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
-from gittorrent.store.home import open_home
+from gittorrent.store.home import usable_home
 from gittorrent.store.privacy import is_private
 from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.finding import Finder
@@ -32,6 +32,7 @@ from gittorrent.wire.mirrorlist import MirrorEntry, MirrorList
 
 if TYPE_CHECKING:
     from gittorrent.store.carried_rows import CarriedRow
+    from gittorrent.store.home import Home
     from gittorrent.transfer.location import Location
     from gittorrent.transfer.reaching import Source
 
@@ -71,9 +72,13 @@ def _asked(location: Location) -> Survey:
 
 def _found(location: Location) -> Survey:
     """Ask those who are known here, and those who are found."""
-    repository = location.expected
+    with usable_home() as home:
+        return _found_from(home, location)
+
+
+def _found_from(home: Home, location: Location) -> Survey:
+    repository, reporter = location.expected, TerminalReporter()
     assert repository is not None
-    home, reporter = open_home(), TerminalReporter()
     discovery = read_discovery(read_config(home.root))
 
     async def work(known: list[Source]) -> Survey:
@@ -115,11 +120,8 @@ def _answer(place: str) -> MirrorList | Survey:
 def _known_mirrors(row: CarriedRow) -> MirrorList:
     """Return the mirrors that this node knows of a repository it carries."""
     now = int(time.time())
-    database = Database(open_home().database)
-    try:
+    with usable_home() as home, contextlib.closing(Database(home.database)) as database:
         known = database.mirrors(row.repository_id, now)
-    finally:
-        database.close()
     path = present_path(row)
     carried = Carried(path, object_format_of(path), row.repository_id)
     ids = carried.log_store.ids()

@@ -111,13 +111,16 @@ class PolicyPlace(Struct, frozen=True):
         carried: the repository.
         log: its log, which has a policy.
         config: git's settings where the user works.
-        home: of the node.
     """
 
     carried: Carried
     log: VerifiedLog
     config: Mapping[str, str]
-    home: Home
+
+    @property
+    def home(self) -> Home:
+        """The node's home, which changing a policy takes, and looking at it does not."""
+        return open_home()
 
     def labels(
         self, found: Iterable[FoundKey] = (), pushes: Iterable[Push] = ()
@@ -159,7 +162,7 @@ def open_place(repository: Path) -> PolicyPlace:
         raise UsageError(
             f"{found.git_dir} has no policy yet", hint="publish it first: gittorrent publish"
         )
-    return PolicyPlace(carried, log, config, open_home())
+    return PolicyPlace(carried, log, config)
 
 
 def open_to_sign(repository: Path, *, offline: bool) -> PolicyPlace:

@@ -23,7 +23,7 @@ from gittorrent.ids import is_repository_id
 from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.repository.relocating import recognise, relocate
 from gittorrent.store.database import Database
-from gittorrent.store.home import open_home
+from gittorrent.store.home import usable_home
 from gittorrent.transfer.location import shown_url
 
 if TYPE_CHECKING:
@@ -78,13 +78,10 @@ def carried_row(text: str) -> CarriedRow | None:
     Raises:
         UsageError: the node carries the repository of that id more than once.
     """
-    database = Database(open_home().database)
-    try:
+    with usable_home() as home, contextlib.closing(Database(home.database)) as database:
         row = _find(text, database.carried())
         if row is not None and not Path(row.path).is_dir():
             return relocate(row, database) or row
-    finally:
-        database.close()
     return row
 
 
@@ -239,11 +236,8 @@ def _is_path(text: str) -> bool:
 
 def _recognise(path: Path) -> None:
     """Let the database know of a repository that was moved to where it is named."""
-    database = Database(open_home().database)
-    try:
+    with usable_home() as home, contextlib.closing(Database(home.database)) as database:
         recognise(find_repository(path).git_dir, database)
-    finally:
-        database.close()
 
 
 def _carries(path: Path) -> bool:

@@ -37,7 +37,7 @@ from gittorrent.git.runner import Git
 from gittorrent.interruptions import PROCESS, run
 from gittorrent.repository.carried import Carried, object_format_of
 from gittorrent.store.database import Database
-from gittorrent.store.home import open_home
+from gittorrent.store.home import usable_home
 from gittorrent.store.processes import SeedProcess
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.limiter import Limits
@@ -127,9 +127,9 @@ def seed(
         location = _location(found.git_dir, url)
         if port is None and not hand_over:
             port = _configured_port(found.git_dir)
-        home = open_home()
         progress = StepProgress(quiet=quiet or isinstance(reporter, LogReporter))
         with (
+            usable_home(found.git_dir) as home,
             contextlib.closing(Database(home.database)) as database,
             contextlib.closing(progress),
         ):

@@ -10,7 +10,7 @@ import click
 from gittorrent.cli.repositories import CARRIED_REPOSITORY, repository_at_hand
 from gittorrent.repository.carried import open_carried
 from gittorrent.repository.housekeeping import tidy_up
-from gittorrent.store.home import named_home
+from gittorrent.store.home import home_if_any
 from gittorrent.store.snapshot import remove_stale
 
 
@@ -27,8 +27,8 @@ def tidy(repository: Path) -> None:
       gittorrent tidy /srv/git/project.git
     """
     # Hooks start this as whoever pushed, whose home may be nobody's concern.
-    run = named_home().run
-    if os.access(run, os.R_OK | os.W_OK | os.X_OK):
-        remove_stale(run)
+    home = home_if_any()
+    if home is not None and os.access(home.run, os.R_OK | os.W_OK | os.X_OK):
+        remove_stale(home.run)
     if not tidy_up(open_carried(repository)):
         click.echo("it is being done already", err=True)

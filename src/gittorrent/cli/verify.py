@@ -28,7 +28,7 @@ from gittorrent.repository.layout import Layout
 from gittorrent.repository.unpublished import describe_unpublished
 from gittorrent.repository.verify import Verification, Verifier
 from gittorrent.store.database import Database
-from gittorrent.store.home import open_home
+from gittorrent.store.home import usable_home
 
 if TYPE_CHECKING:
     from gittorrent.repository.unchecked import Owed
@@ -85,7 +85,7 @@ def _layout_of(path: Path) -> Layout:
 
 def _distrust(owed: Owed, why: str) -> None:
     """Believe a key no more in manifests of a repository."""
-    with contextlib.closing(Database(open_home().database)) as database:
+    with usable_home() as home, contextlib.closing(Database(home.database)) as database:
         database.distrust(owed.repository, owed.key, why, int(time.time()))
 
 

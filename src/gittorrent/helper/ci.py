@@ -22,7 +22,7 @@ from gittorrent.errors import GitTorrentError, ProtocolError
 from gittorrent.git.ci_settings import caller_header, read_ci_settings
 from gittorrent.git.remote_http import CONNECT, RemoteGoneError, RemoteHttp, write_all
 from gittorrent.printable import printable
-from gittorrent.store.home import named_home
+from gittorrent.store.home import NoHomeError, named_home
 from gittorrent.terminal import complain, screen_streams
 from gittorrent.transfer.ci_node import CiNode, NoAnswerError
 from gittorrent.wire import pktline
@@ -182,7 +182,7 @@ class CiHelper:
             place = settings.socket or named_home().ci_socket
             self._node = CiNode(place, parse_ci_url(self._url).url)
             self._node.begin()
-        except (NoAnswerError, CiUrlError) as error:
+        except (NoAnswerError, CiUrlError, NoHomeError) as error:
             self._no_node = str(error)
             if self._node is not None:
                 self._node.is_there = False

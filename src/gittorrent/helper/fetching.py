@@ -149,9 +149,10 @@ class Fetcher:
         log = await self._acquisition.fetch_log(self._store, object_format, LogExtent.SHORT)
         self._log = log
         if self._acquisition.first_contact:
+            remembered = "" if self._context.home.lacking else "; remembered"
             self._reporter.note(
                 f"first contact with {self._acquisition.url}: it is repository"
-                f" {log.repository}; remembered"
+                f" {log.repository}{remembered}"
             )
         if log.unjudged:
             source = self._acquisition.first

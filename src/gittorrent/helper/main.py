@@ -36,7 +36,7 @@ from gittorrent.repository.index_settings import read_index_settings
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.unchecked import Unchecked
 from gittorrent.store.database import Database
-from gittorrent.store.home import open_home
+from gittorrent.store.home import home_if_any, usable_home
 from gittorrent.terminal import STATUS_VARIABLE, TerminalReporter, complain, screen_streams
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.interrupted import what_is_kept
@@ -213,6 +213,11 @@ class Helper:
             assert line is not None
             wants.append(parse_fetch(line))
         self._open()
+        if lacking := self._fetcher.context.home.lacking:
+            self._reporter.note(
+                f"{lacking}; so an interruption loses what was downloaded, unless GITTORRENT_HOME"
+                " names a directory to keep it in"
+            )
         proved = self._run(self._fetcher.fetch(wants, self._options))
         self._has_fetched = True
         self._reporter.close()
@@ -302,7 +307,6 @@ def _run_helper(
 ) -> None:
     location = parse_location(url)
     require_asked_for(url)
-    home = open_home()
     named = os.environ.get("GIT_DIR")
     # git ls-remote works without any repository; the log is kept nowhere then.
     own = (
@@ -310,7 +314,8 @@ def _run_helper(
         if named
         else temporary_directory("list")
     )
-    with own as git_dir:
+    # What comes goes to that repository's disk, and there is room for it.
+    with own as git_dir, usable_home(git_dir if named else None) as home:
         if not named:
             make(git_dir, SHA1)
         require_admitted(git_dir)
@@ -395,7 +400,8 @@ def _complain(reporter: TerminalReporter, error: GitTorrentError) -> None:
 def _say_what_is_kept(reporter: TerminalReporter) -> None:
     """Tell who interrupted us: git removes the clone that it had begun, and looks as if all was."""
     reporter.close()
-    if kept := what_is_kept(open_home(), reporter.downloads):
+    home = home_if_any()
+    if home is not None and (kept := what_is_kept(home, reporter.downloads)):
         reporter.note(kept)
 
 

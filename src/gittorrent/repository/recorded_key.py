@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gittorrent.signing.keys import resolve_signer
-from gittorrent.store.home import named_home
+from gittorrent.store.home import home_if_any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +27,11 @@ def recorded_signer(spec: str | None, config: Mapping[str, str]) -> Signer:
 
 def present_place(spec: str) -> str:
     """Return what a recorded key is called now; of one that is no file, or nowhere, the same."""
-    path, keys = Path(spec), named_home().keys
-    if path.is_absolute() and path.parent.name == keys.name and not path.exists():
-        moved = keys / path.name
+    path, home = Path(spec), home_if_any()
+    if home is None:
+        return spec
+    if path.is_absolute() and path.parent.name == home.keys.name and not path.exists():
+        moved = home.keys / path.name
         if moved.exists():
             return str(moved)
     return spec

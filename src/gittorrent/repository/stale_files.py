@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gittorrent.durable import STALE_SECONDS, locked, sweep
+from gittorrent.durable import STALE_SECONDS, locked, sweep, sweep_temporary_directories
 from gittorrent.git.packs import checksums_named
 from gittorrent.repository.push_files import listed_in
 
@@ -68,6 +68,7 @@ def sweep_old_files(layout: Layout, listed: Collection[str]) -> None:
         *layout.logs.glob("*"),
     ):
         sweep(folder, _UNFINISHED)
+    sweep_temporary_directories(str(layout.git_dir))  # homes of users who have none
     _sweep_pushes(layout, listed)
 
 

@@ -18,34 +18,54 @@
 
 Whoever may write to any of this decides what this user's clones take for granted, and which key
 signs. So a home that is another user's, or that others may write to, is refused.
+
+Some users have no place for one: the user of a container, whose number no password file knows, or
+whose home directory is the system's. Clones need none, so what they keep goes to a temporary
+directory then (`usable_home`). A home that is named and cannot be used is an error for everybody.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import platformdirs
 from msgspec import Struct
 
-from gittorrent.durable import locked_directory, write_atomically
-from gittorrent.errors import LocalError
+from gittorrent.durable import locked_directory, temporary_directory, write_atomically
+from gittorrent.errors import FULL, LocalError
 from gittorrent.ids import SHA1
-from gittorrent.ownership import require_own
-from gittorrent.permissions import denied_at
+from gittorrent.ownership import require_own, user_name
+from gittorrent.permissions import denied_at, is_read_only
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VARIABLE = "GITTORRENT_HOME"
 
 _HINT = f"set {VARIABLE} to a directory of your own"
 
 
+class NoHomeError(LocalError):
+    """This user has no place for a node's home, and named none."""
+
+
 class Home(Struct, frozen=True):
-    """The home directory and where things are in it."""
+    """The home directory and where things are in it.
+
+    Args:
+        root: the directory.
+        lacking: of one that is gone when this process ends: why the user has no other.
+    """
 
     root: Path
+    lacking: str = ""
 
     @property
     def database(self) -> Path:
@@ -155,11 +175,27 @@ def _read_id(path: Path) -> str | None:
 
 
 def named_home() -> Home:
-    """Return the home that the environment names, which need not be there or be this user's."""
+    """Return the home that the environment names, which need not be there or be this user's.
+
+    Raises:
+        NoHomeError: it names none, and neither does the password file.
+    """
     named = os.environ.get(VARIABLE)
-    return Home(
-        Path(named).expanduser() if named else Path(platformdirs.user_data_dir("gittorrent"))
-    )
+    try:
+        root = Path(named).expanduser() if named else Path(platformdirs.user_data_dir("gittorrent"))
+    except RuntimeError as error:  # of both: there is nothing that ``~`` stands for
+        raise _no_home() from error
+    if not named and not root.is_absolute():
+        raise _no_home()
+    return Home(root)
+
+
+def home_if_any() -> Home | None:
+    """Return what `named_home` does; None where there is none."""
+    try:
+        return named_home()
+    except NoHomeError:
+        return None
 
 
 def open_home() -> Home:
@@ -167,17 +203,63 @@ def open_home() -> Home:
 
     Raises:
         NotOwnError: it is another user's, or others may write to it.
+        NoHomeError: the environment names none, and there is no place for one.
         LocalError: it cannot be made.
     """
     root = named_home().root
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        owner = root.stat().st_uid
     except OSError as error:
         raise _cannot_make(root, error) from error
+    if owner != os.geteuid() and not _is_named():
+        raise NoHomeError(f"{root} belongs to {user_name(owner)}", hint=_HINT)
     home = Home(root.resolve())
     require_own(home.root, _HINT)
     _prepare(home)
     return home
+
+
+@contextlib.contextmanager
+def usable_home(place: Path | None = None) -> Iterator[Home]:
+    """Yield the user's home, or for want of one a home that is gone after the block.
+
+    For what needs no home: clones, and looking at what is in them.
+
+    Args:
+        place: where the other one is made, if there is such a directory.
+
+    Raises:
+        NotOwnError: others may write to the home.
+        LocalError: one that was named cannot be made, or there is no room.
+    """
+    known: tuple[Path, ...] = ()
+    try:
+        found = open_home()
+    except NoHomeError as error:
+        lacking = str(error)
+    else:
+        if _is_named() or not is_read_only(found.root):
+            yield found
+            return
+        lacking = f"the file system of {found.root} is read-only"
+        known = (found.database, found.database.with_name(f"{found.database.name}-wal"))
+    where = place if place is not None and place.is_dir() else None
+    with temporary_directory("home", where) as root:
+        home = Home(root.resolve(), lacking)
+        _prepare(home)
+        for path in known:  # such as which repository a URL led to
+            if path.exists():
+                shutil.copyfile(path, home.root / path.name)
+        yield home
+
+
+def _is_named() -> bool:
+    return bool(os.environ.get(VARIABLE))
+
+
+def _no_home() -> NoHomeError:
+    return NoHomeError(f"{user_name(os.geteuid())} has no home directory", hint=_HINT)
 
 
 def _prepare(home: Home) -> None:
@@ -197,6 +279,7 @@ def _prepare(home: Home) -> None:
 
 def _cannot_make(path: Path, error: OSError) -> LocalError:
     denied = denied_at(path, reading=False)
-    if denied is not None:
-        return LocalError(str(denied), hint=f"{denied.hint}; or {_HINT}")
-    return LocalError(f"cannot make {path}: {error.strerror}", hint=f"make room, or {_HINT}")
+    said = str(denied) if denied is not None else f"cannot make {path}: {error.strerror}"
+    if error.errno in FULL:
+        return LocalError(said, hint=f"make room, or {_HINT}")
+    return LocalError(said, hint=_HINT) if _is_named() else NoHomeError(said, hint=_HINT)

@@ -11,7 +11,7 @@ import pytest
 
 from gittorrent.ownership import NotOwnError
 from gittorrent.store.database import Database
-from gittorrent.store.home import VARIABLE, open_home
+from gittorrent.store.home import VARIABLE, NoHomeError, open_home, usable_home
 
 SOMEBODY_ELSE = 12345
 
@@ -83,3 +83,34 @@ def test_a_link_to_somebody_elses_directory_is_no_way_around(root: Path, tmp_pat
     (root / "cache").symlink_to(tmp_path / "theirs")
     with pytest.raises(NotOwnError, match="cache"):
         open_home()
+
+
+def test_a_user_without_a_place_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "file"))
+    with pytest.raises(NoHomeError) as caught:
+        open_home()
+    assert VARIABLE in caught.value.hint
+    with usable_home(tmp_path) as home:
+        assert home.root.parent == tmp_path.resolve()
+        assert home.root.stat().st_mode & 0o777 == 0o700
+        assert "file" in home.lacking
+        Database(home.database).close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file"]
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    with usable_home(tmp_path) as home:
+        assert home == open_home()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_home_of_another_user_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    os.chown(open_home().root, SOMEBODY_ELSE, SOMEBODY_ELSE)
+    with pytest.raises(NoHomeError, match=f"belongs to user {SOMEBODY_ELSE}"):
+        open_home()
+    with usable_home() as home:
+        assert not home.root.is_relative_to(tmp_path.resolve())

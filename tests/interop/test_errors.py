@@ -465,6 +465,8 @@ def test_rates_and_places(person: Person) -> None:
     for size in ("large", "0", "-1"):
         for option in ("--keep-size", "--git-memory"):
             person.gittorrent("serve", f"{option}={size}").failed(2, option, "is not a size", "10G")
+    person.gittorrent("serve", "--git-memory=1K").failed(2, "--git-memory", "64M or more")
+    for size in ("large", "0", "-1"):
         words = ("gtp", "clone", "no.gittorrent", "d", f"--block-size={size}")
         person.gittorrent(*words).failed(2, "--block-size", "is not a size")
     for place in ("localhost", "host:port", ":9418", "host:70000"):

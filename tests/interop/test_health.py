@@ -13,7 +13,7 @@ import pytest
 from gittorrent.node.http_pages import FROM_PAGE
 from gittorrent.node.readiness import LIVE_PATH, READY_PATH, SHORT
 from support import nodes
-from support.programs import PATIENCE, Person, serve, wait_until
+from support.programs import PATIENCE, Person, serve, somebody, wait_until
 
 
 def ask(http: str, path: str, method: str = "GET", /, **headers: str) -> tuple[int, str]:
@@ -39,6 +39,27 @@ def test_a_node_from_its_start_to_its_end(person: Person) -> None:
         assert found == {"is_alive": True, "lacks": ""}
     person.gittorrent("status", "--check").failed(1)
     person.gittorrent("status", "--check-alive").failed(1)
+
+
+def test_who_looks_whether_a_node_answers_is_refused_nothing(person: Person) -> None:
+    with serve(person, "--log-level", "debug") as daemon:
+        wait_until(lambda: says_ready(person), "it has written down how it is")
+        for option in ("--check", "--check-alive"):
+            person.gittorrent("status", option).ok()
+    assert "refused" not in daemon.running.err
+
+
+def test_a_second_node_of_a_home_is_told_of_the_first(person: Person) -> None:
+    with serve(person) as daemon:
+        wait_until(lambda: says_ready(person), "it has written down how it is")
+        place = daemon.git.removeprefix("git://")
+        done = person.gittorrent("serve", "--git", place)
+        done.failed(
+            7, place, f"as process {daemon.running.pid}", daemon.http, "'gittorrent reload'"
+        )
+        other = somebody(person.root.parent / "other")
+        done = other.gittorrent("serve", "--git", place).failed(7, place, "choose another port")
+        assert "runs already" not in done.err
 
 
 def test_web_pages_learn_nothing(person: Person) -> None:

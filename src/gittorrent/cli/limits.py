@@ -8,6 +8,7 @@ import click
 
 from gittorrent.errors import UsageError
 from gittorrent.node.config_values import seconds
+from gittorrent.node.git_limits import LEAST_MEMORY
 from gittorrent.sizes import parse_size
 from gittorrent.transfer.limiter import parse_rate
 
@@ -31,6 +32,17 @@ def size_of(ctx: click.Context, param: click.Parameter, value: str | None) -> in
         raise UsageError(
             f"{param.opts[0]}: {value!r} is not a size",
             hint="write a number of bytes, with K, M or G: 64K, 512M, 10G",
+        )
+    return size
+
+
+def git_memory_of(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Return the memory of a git, as `size_of` does; enough to begin with."""
+    size = size_of(ctx, param, value)
+    if size is not None and size < LEAST_MEMORY:
+        raise UsageError(
+            f"{param.opts[0]}: {value} is too little for any git",
+            hint=f"write {LEAST_MEMORY >> 20}M or more",
         )
     return size
 

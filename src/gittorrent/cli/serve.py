@@ -13,8 +13,9 @@ import click
 
 from gittorrent import event_log
 from gittorrent.cli.hang_up import on_hang_up
-from gittorrent.cli.limits import peer_up_limit_option, size_of, up_limit_option
+from gittorrent.cli.limits import git_memory_of, peer_up_limit_option, size_of, up_limit_option
 from gittorrent.cli.node_config import Flags, Settings
+from gittorrent.cli.node_health import running_nodes
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import json_option
 from gittorrent.cli.repositories import REPOSITORY
@@ -27,6 +28,7 @@ from gittorrent.node.catalogue import Catalogue
 from gittorrent.node.config import NodeConfig
 from gittorrent.node.config_table import ConfigError
 from gittorrent.node.config_values import Place, place
+from gittorrent.node.connections import CannotListenError
 from gittorrent.node.git_turns import PROCESSES
 from gittorrent.node.local_clones import KEEP_SECONDS
 from gittorrent.node.node import Node
@@ -121,7 +123,7 @@ _log = EventLog(__name__)
 @click.option(
     "--git-memory",
     metavar="SIZE",
-    callback=size_of,
+    callback=git_memory_of,
     help="Memory of one git process, to which 512 bytes an object are added. Default 512M.",
 )
 @click.option(
@@ -275,13 +277,29 @@ async def _serve(
     tasks = TaskSet()
     with on_hang_up(lambda: tasks.start(_quietly(read_again))):
         async with reading:  # a signal that comes early waits until the node has begun
-            await node.start()
+            try:
+                await node.start()
+            except CannotListenError as error:
+                raise _running_already(error, home) from error
         _show(node, catalogue, as_json=as_json)
         manager = ServiceManager.of(os.environ, os.getpid())
         manager.ready()
         tasks.start(manager.follow(lambda: node.readiness.lacks or "ready"))
         await node.run_until_interrupted(manager.stopping)
     await tasks.stop()
+
+
+def _running_already(error: CannotListenError, home: Home) -> CannotListenError:
+    """Say that a node of this home listens there, if one does."""
+    for each in running_nodes(home):
+        where = " and ".join(each.listening)
+        hint = (
+            f"a node of this home runs already, as process {each.pid}, and listens at {where};"
+            " 'gittorrent reload' has it read node.toml again, and GITTORRENT_HOME names another"
+            " home for a second one"
+        )
+        return CannotListenError(str(error), hint=hint)
+    return error
 
 
 async def _quietly(work: Callable[[], Awaitable[None]]) -> None:

@@ -39,6 +39,7 @@ from gittorrent.node.config_values import (
     endpoint,
     flag,
     followed_refs,
+    git_memory,
     hours,
     key_name,
     keys,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gittorrent.node.config_values import Place
+    from gittorrent.node.toml_lines import KeyPath
     from gittorrent.transfer.location import Location
 
 MAX_CONFIG_BYTES = 4 << 20
@@ -91,11 +93,13 @@ def parse_config(text: str, name: str = "node.toml") -> NodeConfig:
     """
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError([f"{name}: longer than {MAX_CONFIG_BYTES} bytes"])
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_not_toml(str(error), text, name)]) from error
-    reading = Reading(name, lines_of(text))
+    document = _document(text, name)
+    lines = lines_of(text)
+    if (path := next(_too_large(document), None)) is not None:
+        why = "is too large a number; whole numbers have 64 bits"
+        key = next(each for each in reversed(path) if isinstance(each, str))
+        raise ConfigError([f"{name}:{lines.get(path, 1)}: {key}: {why}"])
+    reading = Reading(name, lines)
     top = Table(reading, (), document)
     seen: dict[str, int] = {}
     config = NodeConfig(
@@ -113,6 +117,43 @@ def parse_config(text: str, name: str = "node.toml") -> NodeConfig:
     if reading.problems:
         raise ConfigError([text for _, text in sorted(reading.problems)])
     return config
+
+
+def _document(text: str, name: str) -> dict[str, object]:
+    """Return what stands in a document.
+
+    Raises:
+        ConfigError: it is no TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([_not_toml(str(error), text, name)]) from error
+    except RecursionError:
+        raise ConfigError([f"{name}: arrays or tables are nested too deep"]) from None
+    except ValueError:  # Python reads no number that has so many digits
+        found = _ENDLESS.search(text)
+        line = 1 if found is None else text.count("\n", 0, found.start()) + 1
+        raise ConfigError([f"{name}:{line}: a number has too many digits"]) from None
+
+
+def _too_large(document: dict[str, object]) -> Iterator[KeyPath]:
+    """Yield where whole numbers are that TOML does not have."""
+    left: list[tuple[KeyPath, object]] = [((), document)]
+    while left:
+        path, value = left.pop()
+        if isinstance(value, int) and not -_NUMBERS <= value < _NUMBERS:
+            yield path
+        elif isinstance(value, dict):
+            left += [((*path, key), each) for key, each in value.items()]
+        elif isinstance(value, list):
+            left += [((*path, number), each) for number, each in enumerate(value)]
+
+
+_ENDLESS = re.compile("[0-9][0-9_]{4000}")
+
+_NUMBERS = 1 << 63
+"""Whole numbers of TOML are smaller than that, and no smaller than minus that."""
 
 
 def _not_toml(said: str, text: str, name: str) -> str:
@@ -188,7 +229,7 @@ def _limits(table: Table) -> LimitsConfig:
         rates=Rates(**{field: table.take(key, rate) for key, field in _RATES.items()}),
         at=tuple(_rates_at(each) for each in table.tables("at")),
         git_processes=table.take("git-processes", number(1, 10_000)),
-        git_memory=table.take("git-memory", size),
+        git_memory=table.take("git-memory", git_memory),
         git_answers=table.take("git-answers", size_or_none),
         connections=table.take("connections", number(1, MOST_CALLERS)),
         per_address=table.take("connections-per-address", number(1, MOST_CALLERS)),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gittorrent.disk_space import NO_RESERVE, Reserve
 from gittorrent.errors import GitTorrentError, TrustError, UsageError
 from gittorrent.event_log import FORMATS, LEVELS
+from gittorrent.node.git_limits import LEAST_MEMORY
 from gittorrent.push.quota import MAX_BYTES
 from gittorrent.push.upstream_refs import Selection
 from gittorrent.push.upstream_urls import Scheme, UpstreamUrlError, scheme_of
@@ -124,6 +125,16 @@ def size(value: object) -> int:
 def size_or_none(value: object) -> int:
     """Read a number of bytes, which may be 0."""
     return 0 if value in (0, "0") and not isinstance(value, bool) else size(value)
+
+
+def git_memory(value: object) -> int:
+    """Read how many bytes a process of git's may ask for: enough to begin with."""
+    found = size(value)
+    if found < LEAST_MEMORY:
+        raise ValueError(
+            f"{_shown(value)} is too little for any git; write {LEAST_MEMORY >> 20}M or more"
+        )
+    return found
 
 
 def push_size(value: object) -> int:

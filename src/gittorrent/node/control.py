@@ -119,7 +119,10 @@ class ControlSocket:
                 writer.write(No("too many ask at once").encode())
                 return
             async with asyncio.timeout(self._server_timeouts.control):
-                request = parse_request(await reader.readline())
+                line = await reader.readline()
+            if not line:
+                return  # who looks whether a node answers asks for nothing more
+            request = parse_request(line)
             if isinstance(request, Converse):
                 await self._converse(request, reader, writer)
             else:

@@ -226,6 +226,32 @@ def test_values_are_taken_in_all_their_forms() -> None:
             " query nor a fragment; write https://HOST/ or https://HOST/PATH/",
         ),
         (
+            "[push]\n[limits]\nconnections = " + "1" * 5000,
+            "node.toml:3: a number has too many digits",
+        ),
+        ("a = " + "[" * 5000 + "]" * 5000, "node.toml: arrays or tables are nested too deep"),
+        (
+            "a = " + "{a = " * 5000 + "1" + "}" * 5000,
+            "node.toml: arrays or tables are nested too deep",
+        ),
+        (
+            f"[carry]\nat-once = [\n1, 0x{'f' * 5000}]",
+            "node.toml:3: at-once: is too large a number; whole numbers have 64 bits",
+        ),
+        (
+            "[limits]\nup = 9223372036854775808",
+            "node.toml:2: up: is too large a number; whole numbers have 64 bits",
+        ),
+        (
+            '[limits]\ngit-memory = "1K"',
+            'node.toml:2: [limits] git-memory: "1K" is too little for any git; write 64M or more',
+        ),
+        (
+            ".".join("a" * 5000) + " = 1",
+            "node.toml:1: a: is not known; known are listen, limits, carry, track, discovery, push,"
+            " disk, log, ci",
+        ),
+        (
             '[listen]\ntls-key = "/etc/node.key"',
             "node.toml:2: [listen] tls-key: is a key without a certificate; write tls-certificate",
         ),

@@ -17,10 +17,12 @@ from gittorrent.cli.ages import how_long
 from gittorrent.cli.findings import problem, warning, well
 from gittorrent.cli.node_toml import read_config
 from gittorrent.cli.output import count
+from gittorrent.cli.repositories import advice_on_broken
 from gittorrent.cli.repository_status import DAMAGE_HINT
 from gittorrent.cli.signing_clock import RIGHT
 from gittorrent.disk_space import DEFAULT_RESERVE, HINT, SystemDisk
 from gittorrent.errors import GitTorrentError
+from gittorrent.git.broken_files import broken_files
 from gittorrent.node.config import NodeConfig
 from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import callers_with, files_remedy, open_files_allowed
@@ -174,7 +176,16 @@ def _look_at_places(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
             f"this user may not write to {row.path}",
             "run this as the node's user, or give the repository to that user",
         )
-    if not missing and not denied:
+    broken = 0
+    for row in rows:
+        try:
+            found = broken_files(Path(row.path))
+        except OSError:
+            continue  # that it is denied is said above
+        for each in found:
+            yield problem("repositories", str(each), advice_on_broken(row.role, row.name, each))
+        broken += len(found)
+    if not missing and not denied and not broken:
         yield well("repositories", f"{count(len(rows), 'repository')}, all in their places")
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
+    from gittorrent.git.broken_files import BrokenFile
     from gittorrent.store.carried_rows import CarriedRow
 
     _PathParameter = click.ParamType[Path]
@@ -119,6 +120,13 @@ def advice_on_damage(role: str, name: str, source: str) -> str:
     if role == MIRROR:
         return f"'gittorrent remove {name}' and 'gittorrent mirror {source}' get it anew"
     return "'gittorrent adopt URL_OF_A_MIRROR' goes on with what a mirror has, if you have its key"
+
+
+def advice_on_broken(role: str, name: str, broken: BrokenFile) -> str:
+    """Return what to do about a broken file of a carried repository's refs or settings."""
+    if role == MIRROR:
+        return f"the next update writes it anew; 'gittorrent mirror {name}' does so now"
+    return broken.hint
 
 
 _NO_URL = (

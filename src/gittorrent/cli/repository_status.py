@@ -14,8 +14,9 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from gittorrent.cli.output import UnpublishedRef, count, list_unpublished
-from gittorrent.cli.repositories import advice_on_damage, way_out
+from gittorrent.cli.repositories import advice_on_broken, advice_on_damage, way_out
 from gittorrent.errors import GitTorrentError
+from gittorrent.git.broken_files import broken_files
 from gittorrent.push.history import awaited
 from gittorrent.push.object import PushKind
 from gittorrent.repository.carried import MIRROR, Carried, object_format_of
@@ -151,6 +152,9 @@ def look_at(
         role, problem = row.role + _MISSING, f"{row.path} is not there any more"
         return replace(status, role=role, problem=problem, way_out=way_out(row))
     try:
+        for broken in broken_files(Path(row.path)):
+            role, advice = f"{row.role} (damaged)", advice_on_broken(row.role, row.name, broken)
+            return replace(status, role=role, problem=str(broken), way_out=advice)
         return _look_inside(row, database, status, named)
     except (GitTorrentError, OSError) as error:
         # One that cannot be read must not hide all the others.

@@ -22,9 +22,9 @@ from gittorrent.cli.repositories import CARRIED_REPOSITORY, advice_on_damage, re
 from gittorrent.git.refused import own_refusal
 from gittorrent.git.repository import find_repository, git_directory_of
 from gittorrent.printable import paragraph
-from gittorrent.repository.carried import Carried, open_carried
+from gittorrent.repository.carried import MIRROR, Carried, open_carried
 from gittorrent.repository.index_check import IndexCheck
-from gittorrent.repository.layout import Layout
+from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.unpublished import describe_unpublished
 from gittorrent.repository.verify import Verification, Verifier
 from gittorrent.store.database import Database
@@ -32,6 +32,10 @@ from gittorrent.store.home import usable_home
 
 if TYPE_CHECKING:
     from gittorrent.repository.unchecked import Owed
+
+
+_WRITTEN = frozenset(["refs", "settings", LOG_REF])
+"""What may be found in a mirror that follows from its log, and is written anew."""
 
 
 @click.command()
@@ -124,6 +128,8 @@ def _say_result(carried: Carried, result: Verification, *, quiet: bool) -> None:
     if result.findings:
         info = carried.info
         hint = advice_on_damage(info.role, info.name, info.source)
+        if info.role == MIRROR and all(each.subject in _WRITTEN for each in result.findings):
+            hint = f"'gittorrent mirror {info.name}' writes that anew, from its log"
         click.echo(f"hint: {paragraph(hint)}", err=True)
     verdict = "all is well" if not result.findings else count(len(result.findings), "finding")
     click.echo(

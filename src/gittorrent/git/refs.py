@@ -5,18 +5,21 @@ Names are bytes and were checked before they come here; values are full ids.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from gittorrent.durable import write_atomically
 from gittorrent.errors import LocalError
 from gittorrent.git import history
+from gittorrent.git.broken_files import broken_files, has_tables
 from gittorrent.git.runner import GitError
 from gittorrent.git.stale_locks import at_work, remove_stale_locks
 from gittorrent.ids import Oid, RefName, format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from gittorrent.git.runner import Git
     from gittorrent.ids import ObjectFormat, Refs
@@ -52,6 +55,11 @@ def list_sound_refs(git: Git, *prefixes: str) -> bytes:
     done = git.attempt(*_LIST, *prefixes)
     if done.returncode:
         raise GitError(_LIST, done.returncode, done.stderr, str(git.directory))
+    packed = git.directory / "packed-refs"
+    is_empty = packed.exists() and not packed.stat().st_size
+    if is_empty or has_tables(git.directory):  # which git may take for no refs
+        for file in broken_files(git.directory):
+            raise BrokenRefError(f"cannot read refs of {git.directory}: {file}", hint=file.hint)
     broken = _broken(done.stderr)
     if broken:
         names = b", ".join(broken)
@@ -77,22 +85,37 @@ def drop_broken_refs(git: Git, *prefixes: str) -> None:
         raise GitError(_LIST, done.returncode, done.stderr, str(git.directory))
     for name in _broken(done.stderr):
         file = git.directory / os.fsdecode(name)
-        lock = file.with_name(f"{file.name}.lock")
-        if lock.exists():
-            remove_stale_locks(git.directory)
-        with at_work(git.directory, "update-ref"):
-            try:
-                os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-            except FileExistsError as error:
-                raise LocalError(
-                    f"cannot remove the broken ref {file}: {lock} is there",
-                    hint="remove that file if no git is at work here, and try again",
-                ) from error
-            try:
-                if read_loose_ref(git, os.fsdecode(name)) is None:
-                    file.unlink(missing_ok=True)
-            finally:
-                lock.unlink()
+        with locking(git, file):
+            if read_loose_ref(git, os.fsdecode(name)) is None:
+                file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locking(git: Git, file: Path) -> Iterator[None]:
+    """Keep git from a broken file of refs while the block removes it.
+
+    Args:
+        git: the repository, whose own lock is held.
+        file: of a ref, or of all.
+
+    Raises:
+        LocalError: somebody else has git's lock of it.
+    """
+    lock = file.with_name(f"{file.name}.lock")
+    if lock.exists():
+        remove_stale_locks(git.directory)
+    with at_work(git.directory, "update-ref"):
+        try:
+            os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError as error:
+            raise LocalError(
+                f"cannot remove {file}, which is broken: {lock} is there",
+                hint="remove that file if no git is at work here, and try again",
+            ) from error
+        try:
+            yield
+        finally:
+            lock.unlink()
 
 
 def _broken(said: bytes) -> list[bytes]:

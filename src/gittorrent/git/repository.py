@@ -14,6 +14,7 @@ from gittorrent.durable import replacing, sweep
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import environment
 from gittorrent.git.alternates import lenders
+from gittorrent.git.broken_files import broken_files
 from gittorrent.git.known_settings import KNOWN, states_of
 from gittorrent.git.refused import refusal
 from gittorrent.git.runner import Git, GitError, executable
@@ -137,6 +138,8 @@ def _no_repository(path: Path, said: str) -> NotARepositoryError:
         denied = denied_in_repository(git_dir, reading=True)
         if denied is not None:
             return NotARepositoryError(f"no git repository at {path}: {denied}", hint=denied.hint)
+        for broken in broken_files(git_dir):
+            return NotARepositoryError(f"cannot use {path}: {broken}", hint=broken.hint)
     first, _, more = said.strip().removeprefix("fatal: ").partition("\n")
     if first.endswith(":"):  # what git names is on the lines that follow
         first = " ".join([first, *more.split()])

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from gittorrent.errors import FULL_HINT, LocalError
 from gittorrent.git import environment
+from gittorrent.git.broken_files import broken_files
 from gittorrent.git.memory import indexing_memory, limit_memory
 from gittorrent.git.stale_locks import at_work, remove_stale_locks
 from gittorrent.permissions import denied_in_repository
@@ -71,13 +72,20 @@ _LACKING = re.compile(
 """What git says of an object that it needs and does not find."""
 
 
+_REFUSED = ("not a git repository", "packed-refs", "reftable", "mmap failed", "bad config line")
+"""What git says where it cannot read a small file of a repository."""
+
+
 def _way_out(said: str, where: str) -> str:
-    """Return what to do where git says that a disk is full, or that it may not use files."""
+    """Return what to do where git says that a disk is full, or that it cannot use files."""
     if any(words in said for words in _FULL):
         return FULL_HINT
     if (found_lock := _LOCK.search(said)) is not None:
         lock = found_lock["lock"] or found_lock["file"] or f"{found_lock['config']}.lock"
         return f"another git works there, or was killed: if none does, remove {lock}"
+    if any(words in said for words in _REFUSED):
+        found_broken = next(iter(broken_files(Path(where))), None)
+        return "" if found_broken is None else f"{found_broken}; {found_broken.hint}"
     if not any(words in said for words in ("ermission", "Read-only file system")):
         return ""
     git_dir = Path(where)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from msgspec.structs import asdict, replace
 from gittorrent.durable import SWEEP_SECONDS, boot_id, locked, write_atomically
 from gittorrent.errors import LocalError, UsageError
 from gittorrent.git import refs as git_refs
+from gittorrent.git.broken_files import broken_files
 from gittorrent.git.history import describe
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git, GitError
@@ -29,6 +31,7 @@ from gittorrent.repository.indexstore import IndexStore
 from gittorrent.repository.kept_refs import KeptRefs
 from gittorrent.repository.layout import LOG_REF, Layout
 from gittorrent.repository.logstore import LogStore, identify, listed_pushes
+from gittorrent.repository.mending import mend_ref_files
 from gittorrent.repository.reelstore import ReelStore
 from gittorrent.repository.shapestore import ShapeStore
 from gittorrent.repository.shared import follow_shared_repository
@@ -41,7 +44,6 @@ from gittorrent.trust.refpattern import is_reserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from gittorrent.ids import ObjectFormat, Refs
     from gittorrent.push.log import VerifiedLog
@@ -130,6 +132,7 @@ class Carried:
         self._sound: tuple[int, int, int] | None = None
         self._shared_by: tuple[int, int, int] | None = None
         self._swept: float | None = None
+        self._looked_at: tuple[int, int, int] | None = None
         self._store: LogStore | None = None
 
     @property
@@ -238,7 +241,7 @@ class Carried:
             if self.is_published_or_mirrored:
                 if self.info.role == MIRROR:
                     set_mark(self.layout.git_dir, is_ours=True)
-                self._repair()
+                self._repair(is_mended=self.info.role == MIRROR and self._mend())
             yield
 
     def _sweep(self) -> None:
@@ -258,7 +261,25 @@ class Carried:
             follow_shared_repository(self.layout)
             self._shared_by = settings
 
-    def _repair(self) -> None:
+    def _mend(self) -> bool:
+        """Put aside what a power cut broke of a mirror's small files; tells whether it did.
+
+        Files that were found right are looked at again when they change.
+        """
+        packed = self.layout.git_dir / "packed-refs"
+        present = _identity(packed) if packed.exists() else None
+        is_mended = mend_ref_files(
+            self.layout,
+            packed=present is not None and present != self._looked_at,
+            single=not self._is_sound(self.log_store),
+        )
+        self._looked_at = None if is_mended else present
+        if is_mended:
+            self._sound = None
+            self._followed.unlink(missing_ok=True)
+        return is_mended
+
+    def _repair(self, *, is_mended: bool) -> None:
         """Let refs and commits follow the log, where a crash or power cut kept them from it."""
         store = self.log_store
         if self._is_sound(store):
@@ -280,11 +301,34 @@ class Carried:
         git_refs.drop_broken_refs(self.git, *([] if self.info.role == MIRROR else [LOG_REF]))
         if not has_followed or describe(self.git, [Oid(head)]) == [None]:
             self._write_commits(store.entries())
-        self.follow_log(self.log())
+        log = self.log()
+        if is_mended:
+            self._bring_back(log.refs)
+        self.follow_log(log)
+
+    def _bring_back(self, refs: Refs) -> None:
+        """Write refs of a mirror that went with a broken file, as far as their objects are here.
+
+        They are no news, and not counted as such among what comes and goes.
+        """
+        present = git_refs.read_refs(self.git)
+        gone = [(name, oid) for name, oid in refs.items() if name not in present]
+        found = zip(gone, describe(self.git, [oid for _, oid in gone]) if gone else (), strict=True)
+        here = {name: oid for (name, oid), info in found if info is not None}
+        if present or not git_refs.write_first_refs(self.git, here):
+            made = [(name, None, oid) for name, oid in here.items()]
+            git_refs.apply_changes(self.git, made, self.object_format)
+            self.git.run("pack-refs", "--all")
+        self.kept_refs.make_again()
 
     def _is_sound(self, store: LogStore) -> bool:
         """Tell whether the log is what this process left it as, with all that follows from it."""
-        return self._sound is not None and self._sound == _identity(store.path)
+        is_same = self._sound is not None and self._sound == _identity(store.path)
+        return is_same and self._followed.exists()
+
+    def doubt_refs(self) -> None:
+        """Let whoever writes next compare all refs with the log: they are not what it says."""
+        self._followed.unlink(missing_ok=True)
 
     def store_entries(self, log: VerifiedLog) -> None:
         """Write the commits of entries that came from elsewhere into the repository.
@@ -496,8 +540,14 @@ def object_format_of(git_dir: Path) -> ObjectFormat:
 
     Git need not be asked where the file says nothing of it, as most do: a node opens thousands.
     """
-    if _says_nothing(git_dir / "config"):
+    config = git_dir / "config"
+    if _says_nothing(config):
         return SHA1
+    if any(broken.is_of_refs for broken in broken_files(git_dir, packed=False)):
+        # Git takes it for no repository, and reads none of its settings.
+        words = ("config", "--file", str(config), "--includes", "--default=sha1")
+        said = Git(Path("/")).run(*words, "--get", "extensions.objectformat")
+        return OBJECT_FORMATS[said.decode("ascii", "replace").strip()]
     name = read_config(git_dir, isolated=True).get("extensions.objectformat", "sha1")
     return OBJECT_FORMATS[name]
 

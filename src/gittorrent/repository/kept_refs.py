@@ -187,6 +187,11 @@ class KeptRefs:
         if len(made) > 1:
             self._git.run("pack-refs", "--all")
 
+    def make_again(self) -> None:
+        """Write the refs of all that is kept, where a crash took them."""
+        for each in self.sets():
+            self._make(each)
+
     def settle(self, refs: Refs) -> None:
         """Let go of what is there again with the same value, and of what has been kept for long.
 

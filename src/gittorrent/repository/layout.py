@@ -27,6 +27,7 @@
     gittorrent/building/         reels being built from the repository's own objects
     gittorrent/building.lock     held by whoever builds them
     gittorrent/making.lock       held by whoever makes new reels and signs them
+    gittorrent/broken/           in a mirror, files that a power cut broke, before they were mended
     gittorrent/kept.json         in a mirror, refs that the log suddenly took away
     gittorrent/lock              held by whoever changes the repository
     objects/pack/pack-<checksum>.pack         a large reel, also git's object store
@@ -68,6 +69,11 @@ class Layout(Struct, frozen=True):
     def kept(self) -> Path:
         """What is kept of refs that the log suddenly took away."""
         return self.own / "kept.json"
+
+    @property
+    def broken(self) -> Path:
+        """Files of a mirror that were broken, as they were before they were written anew."""
+        return self.own / "broken"
 
     @property
     def info(self) -> Path:

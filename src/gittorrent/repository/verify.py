@@ -17,7 +17,8 @@ from msgspec import Struct
 from gittorrent.durable import locked
 from gittorrent.errors import GitTorrentError
 from gittorrent.git import history
-from gittorrent.git.refs import read_ref, read_refs
+from gittorrent.git.broken_files import broken_files
+from gittorrent.git.refs import head_target, read_ref, read_refs
 from gittorrent.push.log import changes_between
 from gittorrent.push.reel_signers import reel_signer
 from gittorrent.repository.carried import MIRROR, ORIGIN
@@ -30,6 +31,7 @@ from gittorrent.repository.unpublished import unpublished_refs
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gittorrent.git.broken_files import BrokenFile
     from gittorrent.push.log import VerifiedLog
     from gittorrent.repository.carried import Carried
     from gittorrent.repository.reelstore import StoredReel
@@ -97,20 +99,27 @@ class Verifier:
         self._progress = progress
         self._findings: list[Finding] = []
         self._parts = 0
+        self._broken: list[BrokenFile] = []
 
     def run(self) -> Verification:
         """Check everything; never stops at the first finding."""
+        carried = self._carried
+        self._broken = broken_files(carried.layout.git_dir)
         log = self._check_log()
-        indexes = self._carried.indexes.all()
-        reels = [*self._reels(), *self._carried.shapes.all(), *indexes]
+        indexes = carried.indexes.all()
+        reels = [*self._reels(), *carried.shapes.all(), *indexes]
         if log is not None:
             for number, reel in enumerate(reels):
                 self._progress("reels", number, len(reels))
                 self._check_reel(log, reel)
             self._check_indexes(indexes)
             self._progress("objects", 0, 1)
-            self._check_refs(log)
-        self._check_objects()
+        for broken in self._broken:
+            self._find("refs" if broken.is_of_refs else "settings", broken)
+        if not self._broken:  # with which git tells nothing
+            if log is not None:
+                self._check_refs(log)
+            self._check_objects()
         self._progress("objects", 1, 1)
         return Verification(
             entries=0 if log is None else len(log.entries),
@@ -119,7 +128,7 @@ class Verifier:
             parts=self._parts,
             refs=0 if log is None else len(log.refs),
             findings=tuple(self._findings),
-            unpublished=() if log is None else tuple(unpublished_refs(self._carried)),
+            unpublished=() if log is None or self._broken else tuple(unpublished_refs(carried)),
         )
 
     def _find(self, subject: str, problem: object) -> None:
@@ -231,9 +240,18 @@ class Verifier:
             changed = changes_between(own, log.refs)
             names = [name.decode(errors="backslashreplace") for name, _old, _new in changed]
             self._find_all("refs", names, "not what the log says")
+            head = log.default_branch or log.policy.policy.head
+            if head_target(carried.git) != head:
+                shown = head.decode(errors="backslashreplace")
+                self._find("refs", f"HEAD does not name {shown}, as the log says")
+                names.append("HEAD")
+            if names:
+                with contextlib.suppress(OSError):  # as above
+                    carried.doubt_refs()
 
     def _check_objects(self) -> None:
-        done = self._carried.git.attempt(
+        carried = self._carried
+        done = carried.git.attempt(
             "fsck", "--full", "--no-dangling", "--no-progress", "--no-reflogs"
         )
         # fsck's status is a set of flags; 1 alone means faulty content, which some old
@@ -243,7 +261,8 @@ class Verifier:
         faults: dict[str, list[str]] = {}
         for line in said:
             is_fault = line.startswith(("error: ", "fatal: ", "missing ", "broken link"))
-            if is_fault and not _is_about_content(line):
+            is_of_head = carried.info.role == MIRROR and "HEAD" in line  # which was looked at
+            if is_fault and not is_of_head and not _is_about_content(line):
                 faults.setdefault(_kind_of(line), []).append(line)
         for lines in faults.values():
             self._find_all("objects", lines)

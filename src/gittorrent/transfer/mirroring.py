@@ -23,6 +23,7 @@ from gittorrent.errors import (
 )
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
+from gittorrent.ids import SHA1
 from gittorrent.permissions import explain_local_error
 from gittorrent.repository import housekeeping
 from gittorrent.repository.carried import (
@@ -34,6 +35,7 @@ from gittorrent.repository.carried import (
     require_name,
 )
 from gittorrent.repository.completeness import is_complete, record_complete, without_objects
+from gittorrent.repository.mending import mend_settings
 from gittorrent.repository.readers_file import close_to_others, hide
 from gittorrent.repository.relocating import relocate
 from gittorrent.repository.removal import sweep_removed
@@ -102,6 +104,19 @@ def tidy_after(done: Mirrored, *, wait: bool) -> None:
             housekeeping.tidy_up(carried)
         else:
             housekeeping.start_in_background(carried)
+
+
+def open_mirror(path: Path, repository: RepositoryId | None = None) -> Carried:
+    """Open a mirror, whose settings are written anew where a power cut broke them.
+
+    Args:
+        path: of a mirror, or of what is none and stays as it is.
+        repository: as for `Carried`.
+    """
+    carried = Carried(path, SHA1)
+    if carried.is_carried and carried.info.role == MIRROR:
+        mend_settings(carried.layout)
+    return Carried(path, object_format_of(path), repository)
 
 
 class RemovedError(UsageError):
@@ -288,7 +303,7 @@ class Mirroring:
                 if path is None:
                     path = home.repositories / f".new-{claimed}.git"
                     create_bare(path, object_format)
-                carried = Carried(path, object_format_of(path), claimed)
+                carried = open_mirror(path, claimed)
                 try:
                     with carried.writing():
                         log, changed = await self._bring(
@@ -329,7 +344,7 @@ class Mirroring:
                 if moved is None:
                     continue
                 path = Path(moved.path)
-            carried = Carried(path, object_format_of(path), repository)
+            carried = open_mirror(path, repository)
             if not carried.is_carried or carried.info.repository_id != repository:
                 continue
             if carried.info.role == ORIGIN:
@@ -347,7 +362,7 @@ class Mirroring:
         may be lost while the repositories are not.
         """
         for path in sorted(self._home.repositories.glob("[!.]*.git")):
-            carried = Carried(path, object_format_of(path))
+            carried = open_mirror(path)
             if not carried.is_carried or carried.log_store.head() is None:
                 continue
             info = carried.info

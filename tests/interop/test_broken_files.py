@@ -164,3 +164,30 @@ def test_an_owner_is_told_and_loses_nothing(place: Place, tmp_path: Path) -> Non
     url = place.node.url()
     place.operator.git("clone", "-q", "--mirror", url, "copy").ok()
     assert place.refs(place.operator.root / "copy") == place.refs(place.origin)
+
+
+@pytest.mark.parametrize("what", ["empty HEAD", "packed-refs of NULs", "config of NULs", "no refs"])
+def test_stock_git_is_served_from_a_view_that_was_broken(place: Place, what: str) -> None:
+    def listed(node: Daemon) -> str:
+        return place.operator.git("ls-remote", f"{node.git}/project.git").ok().out
+
+    with serve(place.operator) as node:
+        sound = listed(node)
+    (view,) = place.operator.node.glob("views/*.git")
+    DAMAGES[what](view)
+    with serve(place.operator) as node:
+        assert listed(node) == sound
+
+
+def test_a_mirror_that_was_begun_and_broken_is_made(place: Place) -> None:
+    begun = place.operator.node / "repositories" / f".new-{_repository(place)}.git"
+    place.operator.gittorrent("remove", "project", "--yes").ok()
+    gitcmd.init(begun)
+    (begun / "HEAD").write_bytes(b"")
+    place.operator.gittorrent("mirror", place.node.url(), "--once").ok()
+    place.require_mended("made")
+
+
+def _repository(place: Place) -> str:
+    (folder,) = place.mirror.glob("gittorrent/logs/*")
+    return folder.name

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from gittorrent.durable import write_atomically
 from gittorrent.errors import GitTorrentError
+from gittorrent.git.broken_files import broken_files
 from gittorrent.git.repository import create_bare
 from gittorrent.git.stale_locks import set_mark
 from gittorrent.ids import RepositoryId, is_repository_id
@@ -70,7 +71,7 @@ class Cache:
     def open(self, repository: RepositoryId, object_format: ObjectFormat) -> Carried:
         """Return the repository to gather reels in; made, without a time to go, if need be."""
         path = self._path(repository)
-        if not (path / "HEAD").exists():
+        if not (path / "HEAD").exists() or broken_files(path):
             shutil.rmtree(path, ignore_errors=True)
         create_bare(path, object_format)
         set_mark(path, is_ours=True)
@@ -174,7 +175,7 @@ def _read(path: Path) -> Kept | None:
     try:
         until = float(_time_file(path).read_text(encoding="ascii"))
         carried = Carried(path, object_format_of(path))
-        if carried.info.role != CACHE:
+        if carried.info.role != CACHE or broken_files(path):
             return None
     except (OSError, ValueError, KeyError, GitTorrentError):
         return None

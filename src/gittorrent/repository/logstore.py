@@ -29,7 +29,7 @@ from gittorrent.ids import PushId
 from gittorrent.push.commit import entry_commit, entry_files, entry_parents
 from gittorrent.push.facts import NoObjects
 from gittorrent.push.log import VerifiedLog
-from gittorrent.push.object import PushKind, PushObject, parse_push_object
+from gittorrent.push.object import PushKind, PushObject, PushObjectError, parse_push_object
 from gittorrent.push.records import parse_record
 from gittorrent.push.snapshot import SnapshotError, load_snapshot
 from gittorrent.repository.evidence import GitEvidence
@@ -178,15 +178,17 @@ class LogStore:
         """Return a push object that the log lists.
 
         Raises:
-            LogStoreError: its file is missing.
+            LogStoreError: its file is missing or damaged.
         """
-        data = self.push_file(push)
+        data, path = self.push_file(push), self._layout.push(push)
         if data is None:
+            raise LogStoreError(f"{path} is missing though the log lists it", hint=self._way_out())
+        try:
+            return parse_push_object(data)
+        except PushObjectError as error:
             raise LogStoreError(
-                f"{self._layout.push(push)} is missing though the log lists it",
-                hint="get it from another mirror: run 'gittorrent mirror' again",
-            )
-        return parse_push_object(data)
+                f"{path} is damaged: {error}", hint=f"remove it; {self._way_out()}"
+            ) from error
 
     def refs_at(self, checkpoint: PushId) -> Refs:
         """Return the refs at one of `ids`, open conflicts too.
@@ -412,10 +414,16 @@ class LogStore:
                 " under a new id, and everybody else mirrors or clones that",
             )
 
+    def _way_out(self) -> str:
+        return (
+            f"in a mirror or clone remove {self._list}, and the next update gets the log anew;"
+            " an owner has it from a copy, or by 'gittorrent adopt URL_OF_A_MIRROR'"
+        )
+
     def _damaged(self, why: str) -> LogStoreError:
         return LogStoreError(
             f"{self._list} is damaged: {why}",
-            hint="remove the repository's gittorrent directory and mirror it again",
+            hint=self._way_out(),
         )
 
 

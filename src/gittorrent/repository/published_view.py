@@ -31,6 +31,7 @@ from msgspec import Struct
 
 from gittorrent.durable import locked, write_atomically
 from gittorrent.git import history, packs, scratch
+from gittorrent.git.broken_files import broken_files
 from gittorrent.git.refs import packed_refs
 from gittorrent.git.runner import Git, GitError
 from gittorrent.git.stale_locks import set_mark
@@ -125,6 +126,7 @@ class PublishedView:
         self.state = ""
         self.git = Git(directory)
         self._replaced: list[Oid] = []
+        self._is_looked_at = False
 
     @property
     def object_folder(self) -> Path:
@@ -178,9 +180,12 @@ class PublishedView:
             if role == MIRROR:
                 self.git = Git(self.directory, objects=self._carried.layout.objects.absolute())
             done = self._recorded()
-            if done.get("repository", log.repository) != log.repository:
-                shutil.rmtree(self.directory)  # of another repository that was at the same place
+            is_others = done.get("repository", log.repository) != log.repository
+            if is_others or broken_files(self.directory, packed=not self._is_looked_at):
+                # Of another repository that was at the same place, or a power cut broke it.
+                shutil.rmtree(self.directory)
                 done = {}
+            self._is_looked_at = True
             if done.get("state") != state:
                 self._prepare()
                 self._replaced = self._replaced_values(log)

@@ -21,6 +21,7 @@ from gittorrent.errors import (
     GitTorrentError,
     UsageError,
 )
+from gittorrent.git.broken_files import broken_files
 from gittorrent.git.repository import create_bare
 from gittorrent.git.runner import Git
 from gittorrent.ids import SHA1
@@ -302,6 +303,8 @@ class Mirroring:
                 is_new = path is None
                 if path is None:
                     path = home.repositories / f".new-{claimed}.git"
+                    if broken_files(path):
+                        shutil.rmtree(path)  # begun before a power cut
                     create_bare(path, object_format)
                 carried = open_mirror(path, claimed)
                 try:

@@ -12,7 +12,7 @@ import pytest
 from support import gitcmd, nodes
 from support.nodes import Served
 from support.programs import GITS, NO_AUTHORITIES, PATIENCE, Done, Person, somebody
-from support.users import as_root, installed_for_all, open_folder
+from support.users import as_root, installed_for_all, readable_folder
 
 NOWHERE = {"GITTORRENT_HOME": "", "HOME": "/dev/null/nowhere"}
 KEPT_NOWHERE = "an interruption loses what was downloaded, unless GITTORRENT_HOME"
@@ -90,12 +90,8 @@ def test_who_pushes_into_a_published_repository_needs_none(tmp_path: Path) -> No
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    before = os.umask(0o022)
-    try:
-        with open_folder() as folder:
-            yield folder
-    finally:
-        os.umask(before)
+    with readable_folder() as folder:
+        yield folder
 
 
 @as_root

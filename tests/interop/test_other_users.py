@@ -11,19 +11,15 @@ import pytest
 
 from support import nodes
 from support.programs import GITS, Done
-from support.users import UnixUser, as_root, installed_for_all, open_folder, unix_users
+from support.users import UnixUser, as_root, installed_for_all, readable_folder, unix_users
 
 pytestmark = as_root
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    before = os.umask(0o022)
-    try:
-        with open_folder() as folder:
-            yield folder
-    finally:
-        os.umask(before)
+    with readable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")

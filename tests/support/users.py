@@ -48,6 +48,17 @@ def open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextlib.contextmanager
+def readable_folder() -> Iterator[Path]:
+    """Yield such a folder, where others may also read what this user makes in it meanwhile."""
+    before = os.umask(0o022)
+    try:
+        with open_folder() as folder:
+            yield folder
+    finally:
+        os.umask(before)
+
+
 @dataclass(frozen=True)
 class UnixUser:
     """A user of this machine, who belongs to one group and has a home directory of their own.

@@ -23,13 +23,14 @@ from gittorrent.cli.signing_clock import RIGHT
 from gittorrent.disk_space import DEFAULT_RESERVE, HINT, SystemDisk
 from gittorrent.errors import GitTorrentError
 from gittorrent.git.broken_files import broken_files
+from gittorrent.git.work_trees import branches_in_use
 from gittorrent.node.config import NodeConfig
 from gittorrent.node.connection_limiter import MAX_CONNECTIONS
 from gittorrent.node.connections import callers_with, files_remedy, open_files_allowed
 from gittorrent.ownership import NotOwnError, require_own
 from gittorrent.permissions import denied_at
 from gittorrent.push.fresh import MAX_AHEAD
-from gittorrent.repository.carried import ORIGIN, open_carried
+from gittorrent.repository.carried import MIRROR, ORIGIN, open_carried
 from gittorrent.repository.damaged_reels import damaged_reels, part_in_words
 from gittorrent.repository.freshness import read_fresh
 from gittorrent.repository.layout import Layout
@@ -185,6 +186,16 @@ def _look_at_places(rows: Sequence[CarriedRow]) -> Iterator[Finding]:
         for each in found:
             yield problem("repositories", str(each), advice_on_broken(row.role, row.name, each))
         broken += len(found)
+    for row in rows:
+        used = branches_in_use(Path(row.path)) if row.role == MIRROR else ()
+        for branch in sorted(used):
+            name = branch.removeprefix(b"refs/heads/").decode(errors="backslashreplace")
+            yield warning(
+                "repositories",
+                f"a work tree that is linked to the mirror {row.path} has {name} checked out, and"
+                " is left behind, with a detached HEAD, when the branch moves",
+                f"work in a clone of the mirror: 'git clone {row.path}'",
+            )
     if not missing and not denied and not broken:
         yield well("repositories", f"{count(len(rows), 'repository')}, all in their places")
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gittorrent.event_log import EventLog
 from gittorrent.git.runner import Git
-from gittorrent.ids import RefName
+from gittorrent.ids import Oid, RefName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _BRANCHES = b"refs/heads/"
+_SYMBOLIC = b"ref: "
+
+_log = EventLog(__name__)
 
 
 def branches_in_use(git_dir: Path) -> frozenset[RefName]:
@@ -35,6 +39,47 @@ def branches_in_use(git_dir: Path) -> frozenset[RefName]:
     for tree in trees.iterdir():
         found.update(RefName(name) for name in _under_way(tree) if name.startswith(_BRANCHES))
     return frozenset(found)
+
+
+def detach(git_dir: Path, changes: Iterable[tuple[RefName, Oid | None, Oid | None]]) -> None:
+    """Let work trees stay where they are whose branches are about to move, as in a mirror.
+
+    Their HEADs name the commit then that the branch was at, and not the branch: what is new would
+    look there as if somebody had taken it back.
+
+    Args:
+        git_dir: of the bare repository that they are linked to.
+        changes: (name, old value, new value) of refs.
+
+    Raises:
+        GitError: somebody is at work there just now.
+    """
+    trees = git_dir / "worktrees"
+    if not trees.is_dir():
+        return
+    values = {name: old for name, old, _ in changes if old is not None}
+    for tree in sorted(trees.iterdir()):
+        (line,) = _lines(tree / "HEAD") or [b""]
+        branch = RefName(line.removeprefix(_SYMBOLIC).strip())
+        if not line.startswith(_SYMBOLIC) or branch not in values:
+            continue
+        why = "gittorrent: the branch moves on"
+        Git(tree).run("update-ref", "--no-deref", "-m", why, "HEAD", values[branch])
+        name = branch.removeprefix(_BRANCHES).decode(errors="backslashreplace")
+        _log.warning(
+            "work-tree-detached",
+            "{tree} is a work tree of a mirror, whose branch {branch} moves on: its HEAD is"
+            " detached at what the branch was, and 'git checkout {branch}' there takes what is new;"
+            " a clone of the mirror is better to work in",
+            tree=_place(tree),
+            branch=name,
+        )
+
+
+def _place(tree: Path) -> str:
+    """Return where a work tree is, by its git directory."""
+    (line,) = _lines(tree / "gitdir") or [b""]
+    return line.removesuffix(b"/.git").decode(errors="backslashreplace") or str(tree)
 
 
 def _under_way(tree: Path) -> Iterator[bytes]:

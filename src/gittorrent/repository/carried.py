@@ -25,6 +25,7 @@ from gittorrent.git.history import describe
 from gittorrent.git.repository import find_repository, read_config, set_config
 from gittorrent.git.runner import Git, GitError
 from gittorrent.git.stale_locks import set_mark
+from gittorrent.git.work_trees import detach
 from gittorrent.ids import OBJECT_FORMATS, SHA1, Oid, PushId, RefName, RepositoryId
 from gittorrent.push.log import changes_between
 from gittorrent.repository.indexstore import IndexStore
@@ -402,6 +403,7 @@ class Carried:
         if present or not git_refs.write_first_refs(self.git, possible):
             changes = [change for change in changes if change[2] not in lacking]
             self.kept_refs.before(changes, lambda: len(own))
+            detach(self.layout.git_dir, changes)
             git_refs.apply_changes(self.git, changes, self.object_format)
             self.git.run("pack-refs", "--all")
             self.kept_refs.settle(refs)
@@ -427,6 +429,7 @@ class Carried:
         if self.info.role == MIRROR:
             more = sum((new is None) - (old is None) for _, old, new in wanted)
             self.kept_refs.before(wanted, lambda: len(log.refs) + more)
+            detach(self.layout.git_dir, wanted)
         try:
             git_refs.apply_changes(self.git, wanted, self.object_format)
         except GitError as error:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gittorrent.git.repository import find_repository
-from gittorrent.git.work_trees import branches_in_use
+from gittorrent.git.work_trees import branches_in_use, detach
+from gittorrent.ids import Oid, RefName
 from support import gitcmd
 from support.programs import GITS
 
@@ -84,3 +85,18 @@ def test_a_search_from_a_commit_follows_no_branch(bare: Path, tmp_path: Path, gi
     gitcmd.git(bare, "worktree", "add", "-q", "--detach", str(place), "topic")
     assert run(git, place, "bisect", "start", "topic", "topic~2") == 0
     assert branches_in_use(bare).isdisjoint(BRANCHES)
+
+
+def test_who_is_on_a_branch_that_moves_stays(bare: Path, tmp_path: Path, git: str) -> None:
+    for name in ("topic", "lower"):
+        gitcmd.git(bare, "worktree", "add", "-q", str(tmp_path / name), name)
+    (tmp_path / "lower" / "file").write_text("work in progress\n")
+    was, new = (Oid(gitcmd.text(bare, "rev-parse", f"{rev}^0")) for rev in ("topic", "main"))
+    detach(bare, [(RefName(b"refs/heads/topic"), was, new), (RefName(b"refs/heads/x"), None, new)])
+    gitcmd.git(bare, "update-ref", "refs/heads/topic", new)
+    assert gitcmd.text(tmp_path / "topic", "rev-parse", "HEAD") == was
+    assert gitcmd.text(tmp_path / "topic", "status", "--porcelain") == ""
+    assert branches_in_use(bare) == {b"refs/heads/lower"}
+    assert run(git, tmp_path / "topic", "checkout", "topic") == 0
+    assert gitcmd.text(tmp_path / "topic", "rev-parse", "HEAD") == new
+    assert gitcmd.text(tmp_path / "lower", "status", "--porcelain") == " M file"

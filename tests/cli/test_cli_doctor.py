@@ -19,8 +19,8 @@ from gittorrent.cli.findings import Verdict
 from gittorrent.ids import PushId
 from gittorrent.node.connections import callers_with
 from gittorrent.push.fresh import MAX_AHEAD
-from gittorrent.repository.carried import KEEPER_KEY
 from gittorrent.repository.layout import Layout
+from gittorrent.store.copied_home import KEEPER_KEY
 from gittorrent.store.database import Database
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.wire.messages import FreshLine

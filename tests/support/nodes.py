@@ -26,11 +26,12 @@ from gittorrent.node.node import Node
 from gittorrent.node.options import Options
 from gittorrent.push.certificate import Certificate, Line, Nonce
 from gittorrent.push.object import PushKind, PushObject
-from gittorrent.repository.carried import KEEPER_KEY, MIRROR, Carried
+from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.repository.logstore import identify
 from gittorrent.repository.publish import Publisher
 from gittorrent.repository.signed_entries import Author, EntrySigner
 from gittorrent.signing.keys import Signer, make_ssh_key
+from gittorrent.store.copied_home import KEEPER_KEY
 from gittorrent.store.database import Database, MirrorRow
 from gittorrent.store.home import Home
 from gittorrent.store.processes import EndedConversation

@@ -26,10 +26,10 @@ from gittorrent.errors import UsageError
 from gittorrent.printable import printable
 from gittorrent.push.fresh import MAX_AHEAD
 from gittorrent.push.history import awaited
-from gittorrent.repository.carried import KEEPER_KEY
 from gittorrent.repository.policy_drafts import can_publish, go_on_from, read_or_begin
 from gittorrent.repository.recorded_key import recorded_signer
 from gittorrent.signing.keys import NoSigningKey, make_ssh_key, resolve_signer
+from gittorrent.store.copied_home import KEEPER_KEY
 from gittorrent.store.home import open_home
 from gittorrent.store.processes import KeepingFigures, NodeProcess
 from gittorrent.store.signing_time import SigningTime

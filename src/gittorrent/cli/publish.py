@@ -50,6 +50,7 @@ from gittorrent.repository.publishable import (
 from gittorrent.repository.readers_file import close_to_others, is_private_here
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.copied_home import mark_as_own
 from gittorrent.store.database import Database
 from gittorrent.store.home import Home, open_home
 from gittorrent.store.privacy import note_private
@@ -165,6 +166,8 @@ def publish(
             first = choose_first_signer(options, config, home, known_key, say)
         if not found.is_bare:
             _bring_up_to_date(carried, found, patterns, say, is_recorded=recorded is not None)
+            if recorded is None:
+                mark_as_own(carried.layout.git_dir, home)
         chosen = _name(carried, found, name)
         if chosen is not None:
             own = carried.info.repository_id if carried.is_carried else None

@@ -203,7 +203,7 @@ def _is_doomed(row: CarriedRow, home: Home, *, keep: bool, delete_copy: bool) ->
         )
     is_doomed = delete_copy or (row.role == MIRROR and not keep)
     if is_doomed:
-        require_itself(row)
+        require_itself(row, home)
     return is_doomed
 
 

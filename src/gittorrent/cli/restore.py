@@ -27,7 +27,7 @@ from gittorrent.repository.carried import MIRROR
 from gittorrent.repository.copying import RESTORED, source_of
 from gittorrent.store.backup import COPIES, DATABASE, Kind, read_backup, write_private
 from gittorrent.store.carried_rows import CarriedRow
-from gittorrent.store.copied_home import other_home_of
+from gittorrent.store.copied_home import other_home_of, other_home_of_mirror
 from gittorrent.store.database import Database, RememberedMirror
 from gittorrent.store.database_file import look_at_carried
 from gittorrent.store.following import FollowTable, WantedRow
@@ -203,7 +203,8 @@ def _prepared(path: Path, database: bytes, found: Backup, copies: Copies, home: 
         table = FollowTable(opened)
         for row in opened.carried():
             place = Path(row.path)
-            if place.is_dir() and other_home_of(place, home) is None:
+            other = other_home_of_mirror if row.is_mirror else other_home_of
+            if place.is_dir() and other(place, home) is None:
                 if row.role == MIRROR:
                     done.mirrors.append(row.name)
                 else:

@@ -17,7 +17,7 @@ from gittorrent.errors import UsageError
 from gittorrent.node.views import remove_view
 from gittorrent.repository.carried import MIRROR
 from gittorrent.repository.layout import Layout
-from gittorrent.repository.relocating import is_at
+from gittorrent.repository.relocating import is_at, require_of_home
 from gittorrent.repository.removal import delete, set_aside, sweep_removed
 from gittorrent.store.following import FollowTable
 from gittorrent.store.held import HeldKind, HeldTable
@@ -37,12 +37,14 @@ class BusyError(UsageError):
     """Another process changes the repository just now."""
 
 
-def require_itself(row: CarriedRow) -> None:
+def require_itself(row: CarriedRow, home: Home) -> None:
     """Make sure that what would be deleted is what is carried there by the node's record.
 
     Raises:
         UsageError: something else is at its place, which is published from it perhaps.
+        OtherHomeError: it is another home's.
     """
+    require_of_home(Path(row.path), home)
     if not is_at(Path(row.path), row):
         what = "mirror" if row.role == MIRROR else "copy"
         raise UsageError(
@@ -79,7 +81,7 @@ def stop_carrying(
     aside = None
     with _let_go(row, database), _nobody_else(row, home, wait):
         if doomed:
-            require_itself(row)
+            require_itself(row, home)
             # A directory that was moved to another disk may have left a link in its place.
             aside = set_aside(path.resolve())
             if path.is_symlink():

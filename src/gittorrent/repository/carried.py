@@ -37,6 +37,7 @@ from gittorrent.repository.reelstore import ReelStore
 from gittorrent.repository.shapestore import ShapeStore
 from gittorrent.repository.shared import follow_shared_repository
 from gittorrent.repository.stale_files import clear_staging, sweep_old_files
+from gittorrent.store.copied_home import KEEPER_KEY
 from gittorrent.store.home import named_home
 from gittorrent.store.signing_time import SigningTime
 from gittorrent.trust.errors import PolicyError
@@ -68,10 +69,6 @@ PUBLISHED = ("refs/heads/*", "refs/tags/*")
 
 SIGNING_KEY = "gittorrent.signingKey"
 """Git setting of the key that a repository is published with."""
-
-
-KEEPER_KEY = "gittorrent.keeperKey"
-"""Git setting of the keeper's key, on the machine that has it."""
 
 
 Moves = Sequence[tuple[RefName, Oid | None, Oid | None]]

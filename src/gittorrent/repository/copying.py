@@ -32,8 +32,9 @@ from gittorrent.git import history
 from gittorrent.git.refs import apply_changes, read_refs
 from gittorrent.git.runner import Git
 from gittorrent.ids import OBJECT_FORMATS, RefName
-from gittorrent.repository.carried import KEEPER_KEY, MIRROR, Carried
+from gittorrent.repository.carried import MIRROR, Carried
 from gittorrent.repository.readers_file import close_to_others
+from gittorrent.store.copied_home import HOME_MARK, KEEPER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,10 @@ _SCRATCH = (
     "gittorrent/building/",
     "worktrees/",
 )
-_LEFT_OUT = re.compile(r"(.*/)?(tmp_[^/]*|incoming-[^/]*|[^/]*\.lock|\.[^/]*\.new|index|lock)")
+_LEFT_OUT = re.compile(
+    r"(.*/)?(tmp_[^/]*|incoming-[^/]*|[^/]*\.lock|\.[^/]*\.new|index|lock)|"
+    + re.escape(HOME_MARK)  # it is restored into another home perhaps
+)
 _CHUNK = 1 << 20
 _MAX_PATH = 4096
 

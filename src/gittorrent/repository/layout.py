@@ -10,6 +10,7 @@
     gittorrent/logs/<repository id>/fresh      the newest statement of freshness
     gittorrent/logs/<repository id>/readers    who may read; there only where not everybody may
     gittorrent/logs/<repository id>/published-refs  in an origin, what its refs were at that time
+    gittorrent/home              in what a home made, which one
     gittorrent/policy-draft      the next version of the policy, while its roots agree on it
     gittorrent/logs/<repository id>/reel-tips  in an origin, commits that the next reel begins after
     gittorrent/peeled            what annotated tags lead to that are not here

@@ -3,7 +3,7 @@
 Two ways: one that was renamed within its folder, or that lies in the node's home, which was moved
 with all that is in it, is looked for there, and one that somebody names at its new place is
 recognised by its id. Rules: only what is missing at its old place counts as moved, since otherwise
-it is a copy; and where two candidates are found, neither is taken.
+it is a copy; where two candidates are found, neither is taken; nor is another home's mirror.
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gittorrent.errors import UsageError
 from gittorrent.repository.layout import Layout
+from gittorrent.store.copied_home import other_home_of_mirror
 
 if TYPE_CHECKING:
     from gittorrent.store.carried_rows import CarriedRow
     from gittorrent.store.database import Database
+    from gittorrent.store.home import Home
+
+
+class OtherHomeError(UsageError):
+    """A mirror belongs to another home than the one that this is about."""
 
 
 def relocate(row: CarriedRow, database: Database) -> CarriedRow | None:
@@ -34,8 +41,9 @@ def relocate(row: CarriedRow, database: Database) -> CarriedRow | None:
     found = [
         entry
         for entry in entries
-        if not entry.name.startswith(".") and entry not in known and is_at(entry, row)
-    ]
+        if not entry.name.startswith(".") and entry not in known
+        and is_at(entry, row) and _may_be_taken(entry, row, database)
+    ]  # fmt: skip
     if len(found) != 1:
         return None
     return _moved(row, found[0], database)
@@ -55,8 +63,30 @@ def recognise(place: Path, database: Database) -> None:
         database: is told of it.
     """
     for row in database.carried():
-        if not Path(row.path).is_dir() and is_at(place, row):
+        is_moved = not Path(row.path).is_dir() and is_at(place, row)
+        if is_moved and _may_be_taken(place, row, database):
             _moved(row, place, database)
+
+
+def require_of_home(place: Path, home: Home) -> None:
+    """Make sure that a mirror does not belong to another home.
+
+    Raises:
+        OtherHomeError: it does.
+    """
+    other = other_home_of_mirror(place, home)
+    if other is not None:
+        raise OtherHomeError(
+            f"{place} belongs to the node in {other.root}, and the one in {home.root} leaves it"
+            " alone",
+            hint=f"set GITTORRENT_HOME to {other.root} for it",
+        )
+
+
+def _may_be_taken(place: Path, row: CarriedRow, database: Database) -> bool:
+    home = database.home
+    is_made = row.is_mirror or place.parent == home.repositories
+    return not is_made or other_home_of_mirror(place, home) is None
 
 
 def _moved(row: CarriedRow, place: Path, database: Database) -> CarriedRow:

@@ -31,6 +31,11 @@ class CarriedRow(Struct, frozen=True):
     role: str
     source: str = ""
 
+    @property
+    def is_mirror(self) -> bool:
+        """Whether it follows others."""
+        return self.role == "mirror"
+
 
 CARRIED = "SELECT name, repository_id, path, role, source FROM repositories ORDER BY name"
 """What `carried_rows` reads the answer to."""

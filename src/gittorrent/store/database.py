@@ -214,7 +214,7 @@ class Database:
     def _keep_to_own_files(self) -> None:
         """Name what lies here instead of what lies in the home that this one is a copy of."""
         paths = (path_of(path) for (path,) in self._read("SELECT path FROM repositories"))
-        meant = own_places(paths, self.home)
+        meant = own_places(paths, self.home, self._is_mirror)
         with self._writing() if meant else contextlib.nullcontext():
             for path, own in meant.items():
                 # What is recorded here already stays as it is.
@@ -223,6 +223,10 @@ class Database:
                     (stored_path(own), stored_path(path)),
                 )
                 self._db.execute("DELETE FROM repositories WHERE path = ?", (stored_path(path),))
+
+    def _is_mirror(self, path: str) -> bool:
+        query = "SELECT role = 'mirror' FROM repositories WHERE path = ?"
+        return bool(self._read(query, stored_path(path))[0][0])
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Return what a query finds; for the modules of this package that have tables of their own.

@@ -41,7 +41,9 @@ from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.origin_refs import follow_in_origin
 from gittorrent.repository.publishing_keys import require_publishing_key
 from gittorrent.repository.readers_file import hide
+from gittorrent.repository.relocating import require_of_home
 from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.copied_home import mark_as_own
 from gittorrent.transfer.location import Location
 from gittorrent.transfer.mirroring import Mirroring, update_lock
 from gittorrent.transfer.working import stoppable, unbroken
@@ -121,8 +123,10 @@ class Adopting:
 
         Raises:
             WrongKeyError: the key is none of the policy's.
+            OtherHomeError: it is a mirror of another home.
         """
         info = carried.info
+        require_of_home(carried.layout.git_dir, self._home)
         self._check_key(carried.log())
         self._database.carry(
             CarriedRow(
@@ -182,6 +186,7 @@ class Adopting:
         path = self._home.repositories / f".new-{log.repository}.git"
         was_there = path.exists()
         create_bare(path, clone.object_format)
+        mark_as_own(path, self._home)
         carried = Carried(path, clone.object_format, log.repository)
         try:
             with carried.writing():

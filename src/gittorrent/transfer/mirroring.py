@@ -38,9 +38,10 @@ from gittorrent.repository.carried import (
 from gittorrent.repository.completeness import is_complete, record_complete, without_objects
 from gittorrent.repository.mending import mend_settings
 from gittorrent.repository.readers_file import close_to_others, hide
-from gittorrent.repository.relocating import relocate
+from gittorrent.repository.relocating import relocate, require_of_home
 from gittorrent.repository.removal import sweep_removed
 from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.copied_home import mark_as_own, other_home_of_mirror
 from gittorrent.store.processes import MirrorProcess
 from gittorrent.transfer.acquire import Acquisition
 from gittorrent.transfer.client_timeouts import ClientTimeouts
@@ -306,6 +307,8 @@ class Mirroring:
                     if broken_files(path):
                         shutil.rmtree(path)  # begun before a power cut
                     create_bare(path, object_format)
+                require_of_home(path, home)
+                mark_as_own(path, home)
                 carried = open_mirror(path, claimed)
                 try:
                     with carried.writing():
@@ -369,7 +372,9 @@ class Mirroring:
             if not carried.is_carried or carried.log_store.head() is None:
                 continue
             info = carried.info
-            if info.repository_id == repository and info.role == MIRROR:
+            if info.repository_id != repository or info.role != MIRROR:
+                continue
+            if other_home_of_mirror(path, self._home) is None:
                 self._record(path, info)
                 return path
         return None

@@ -37,9 +37,11 @@ from gittorrent.repository.carried import ORIGIN, Carried
 from gittorrent.repository.newest_push import require_newest
 from gittorrent.repository.publish import Publisher
 from gittorrent.repository.recorded_key import recorded_signer
+from gittorrent.repository.relocating import require_of_home
 from gittorrent.repository.signed_entries import author_in
 from gittorrent.repository.upstream_intake import UpstreamIntake
 from gittorrent.store.carried_rows import CarriedRow
+from gittorrent.store.copied_home import mark_as_own
 from gittorrent.store.held import HeldKind, HeldRow, HeldTable
 from gittorrent.store.signing_time import SigningTime
 from gittorrent.store.tracks import TrackTable
@@ -290,6 +292,8 @@ class Tracking:
         self._context.database.require_free(self._track.name, str(self.path), own)
         # Harmless where it is whole, and completes one whose making was cut short.
         create_bare(self.path, object_format)
+        require_of_home(self.path, self._context.home)
+        mark_as_own(self.path, self._context.home)
         carried = Carried(self.path, object_format)
         set_mark(self.path, is_ours=True)
         set_config(carried.git, {UPSTREAM: self._track.url})

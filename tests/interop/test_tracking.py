@@ -169,6 +169,38 @@ def test_a_head_that_was_never_right_is_put_right(operator: Person, upstream: Pa
     assert head(operator) == b"refs/heads/main"
 
 
+BREAKING = {
+    "HEAD": b"",
+    "packed-refs": bytes(300),
+    "refs/heads/main": bytes(41),
+    "config": bytes(90),
+}
+
+
+def test_what_a_power_cut_broke_is_written_anew(operator: Person, upstream: Path) -> None:
+    for number in range(20):
+        gitcmd.git(upstream, "update-ref", f"refs/heads/topic-{number}", "refs/heads/main~1")
+    look(operator, upstream).ok()
+    held = published(operator)
+    path = place(operator)
+    for ref in held:  # more than may go at once: it is held back
+        if ref != b"refs/heads/main":
+            gitcmd.git(upstream, "update-ref", "-d", ref.decode())
+    was_held = looked(operator, upstream)["held"]
+    assert was_held == len(held) - 1
+    for name, content in BREAKING.items():
+        gitcmd.git(path, "pack-refs", "--all")
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+        made = nodes.add_commit(upstream, "refs/heads/main", f"after {len(name)}", b"more\n")
+        assert looked(operator, upstream)["held"] == was_held, name
+        after = gitcmd.refs(path)
+        assert after[b"refs/heads/main"] == made, name
+        assert published(operator) == {**held, b"refs/heads/main": made}, name
+        assert gitcmd.text(path, "symbolic-ref", "HEAD") == "refs/heads/main", name
+    operator.gittorrent("verify", "project").ok()
+
+
 def test_other_refs_are_followed_on_request(operator: Person, upstream: Path) -> None:
     for name in ("refs/pull/1/head", "refs/pull/1/merge", "refs/pull/2/head", "refs/notes/x"):
         gitcmd.git(upstream, "update-ref", name, "refs/heads/main~1")

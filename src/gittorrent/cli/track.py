@@ -45,7 +45,13 @@ from gittorrent.terminal import TerminalReporter
 from gittorrent.transfer.context import Context
 from gittorrent.transfer.local_node import LocalNode, Refusal
 from gittorrent.transfer.settings import read_settings
-from gittorrent.transfer.track_places import own_key, place_of, repository_at, require_tracked
+from gittorrent.transfer.track_places import (
+    mend_tracked,
+    own_key,
+    place_of,
+    repository_at,
+    require_tracked,
+)
 from gittorrent.transfer.tracking import LOOK_EVERY, Tracked, Tracking
 from gittorrent.wire.control import LookAt
 
@@ -209,6 +215,7 @@ def _chosen(
     place = place_of(home.repositories, name)
     every = LOOK_EVERY if asked.every is None else asked.every
     if former is not None:
+        mend_tracked(place)
         kept = former.every if asked.every is None else every
         chosen = Track(
             name,

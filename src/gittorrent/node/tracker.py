@@ -24,6 +24,7 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import find_repository, read_config
 from gittorrent.git.runner import Git
+from gittorrent.ids import SHA1
 from gittorrent.node.follow_reports import FollowReports
 from gittorrent.node.rounds import in_rounds
 from gittorrent.node.track_schedule import GAP, KNOWN_GAP, TrackSchedule
@@ -39,7 +40,7 @@ from gittorrent.transfer.context import Context
 from gittorrent.transfer.off_loop import apart
 from gittorrent.transfer.settings import read_settings
 from gittorrent.transfer.task_set import TaskSet
-from gittorrent.transfer.track_places import own_key, place_of, repository_at
+from gittorrent.transfer.track_places import own_key, place_of
 from gittorrent.transfer.tracking import LOOK_EVERY, RemovedTrackError, Tracking
 from gittorrent.wire.control import No, Phase, Taken
 
@@ -413,8 +414,5 @@ class Tracker:
 
 def _is_of(path: Path, current: Collection[RepositoryId]) -> bool:
     """Tell whether a repository is one of some, by what it says of itself."""
-    present = repository_at(path)
-    if present is None:
-        return False
-    carried = Carried(path, present.object_format)
+    carried = Carried(path, SHA1)  # git is not asked, which a power cut may keep from answering
     return carried.is_carried and carried.info.repository_id in current

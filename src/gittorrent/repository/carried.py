@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -276,6 +277,26 @@ class Carried:
             self._sound = None
             self._followed.unlink(missing_ok=True)
         return is_mended
+
+    def mend_published(self) -> None:
+        """Write refs that a power cut broke as they were published, where nobody pushes to them.
+
+        For what is published from a plain git server: it says what the refs are to be, and what it
+        lost suddenly is nowhere but in refs and log.
+        """
+        with locked(self.layout.lock):
+            if not mend_ref_files(self.layout, packed=True, single=True):
+                return
+            log = self.log()
+            prefixes = [os.fsencode(each.removesuffix("/*")) for each in self.info.patterns]
+            names = tuple(prefix + b"/" for prefix in prefixes)
+            shown = {
+                name: oid
+                for name, oid in log.refs.items()
+                if name in prefixes or name.startswith(names)
+            }
+            self._bring_back(shown)
+            git_refs.set_head(self.git, log.default_branch or log.policy.policy.head)
 
     def _repair(self, *, is_mended: bool) -> None:
         """Let refs and commits follow the log, where a crash or power cut kept them from it."""

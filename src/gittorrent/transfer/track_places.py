@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from gittorrent.errors import UsageError
 from gittorrent.git.repository import NotARepositoryError, find_repository, read_config
 from gittorrent.git.runner import Git
+from gittorrent.repository.carried import ORIGIN, Carried, object_format_of
 from gittorrent.repository.layout import Layout
+from gittorrent.repository.mending import mend_settings
 from gittorrent.signing.keys import make_ssh_key
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gittorrent.git.repository import FoundRepository
-    from gittorrent.repository.carried import Carried
     from gittorrent.store.home import Home
 
 KEY_NAME = "track"
@@ -69,6 +70,20 @@ def repository_at(path: Path) -> FoundRepository | None:
         if Layout(path).own.exists():
             raise
         return None
+
+
+def mend_tracked(path: Path) -> None:
+    """Put right what a power cut broke of the refs and settings of what is tracked, if it is there.
+
+    Its refs are what its upstream and its log say, and its settings what the node's database says.
+    """
+    layout = Layout(path)
+    if not layout.info.exists():
+        return
+    mend_settings(layout)
+    carried = Carried(path, object_format_of(path))
+    if carried.info.role == ORIGIN and carried.log_store.head() is not None:
+        carried.mend_published()
 
 
 def upstream_of(git_dir: Path) -> str | None:

@@ -49,6 +49,7 @@ from gittorrent.transfer.owner_news import OwnerNews
 from gittorrent.transfer.reaching import known_to_owner
 from gittorrent.transfer.track_places import (
     UPSTREAM,
+    mend_tracked,
     place_of,
     repository_at,
     require_tracked,
@@ -169,6 +170,8 @@ class Tracking:
 
     async def _look(self) -> Tracked:
         state = self._table.state(self._track.name)
+        if state.succeeded:
+            await stoppable(mend_tracked, self.path)
         carried = self._known()
         upstream = self._upstream()
         if carried is not None and self._may_be_settled(state):

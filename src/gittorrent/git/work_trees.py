@@ -7,6 +7,7 @@ gitrepository-layout(5), ``worktrees/<id>``; git-rebase(1), ``--update-refs``; g
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from gittorrent.event_log import EventLog
@@ -59,7 +60,7 @@ def detach(git_dir: Path, changes: Iterable[tuple[RefName, Oid | None, Oid | Non
         return
     values = {name: old for name, old, _ in changes if old is not None}
     for tree in sorted(trees.iterdir()):
-        (line,) = _lines(tree / "HEAD") or [b""]
+        line = next(iter(_lines(tree / "HEAD")), b"")
         branch = RefName(line.removeprefix(_SYMBOLIC).strip())
         if not line.startswith(_SYMBOLIC) or branch not in values:
             continue
@@ -78,8 +79,8 @@ def detach(git_dir: Path, changes: Iterable[tuple[RefName, Oid | None, Oid | Non
 
 def _place(tree: Path) -> str:
     """Return where a work tree is, by its git directory."""
-    (line,) = _lines(tree / "gitdir") or [b""]
-    return line.removesuffix(b"/.git").decode(errors="backslashreplace") or str(tree)
+    lines = b"\n".join(_lines(tree / "gitdir"))  # a path may have line feeds
+    return os.fsdecode(lines.removesuffix(b"/.git")) or str(tree)
 
 
 def _under_way(tree: Path) -> Iterator[bytes]:

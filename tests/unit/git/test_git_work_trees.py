@@ -90,6 +90,8 @@ def test_a_search_from_a_commit_follows_no_branch(bare: Path, tmp_path: Path, gi
 def test_who_is_on_a_branch_that_moves_stays(bare: Path, tmp_path: Path, git: str) -> None:
     for name in ("topic", "lower"):
         gitcmd.git(bare, "worktree", "add", "-q", str(tmp_path / name), name)
+    (bare / "worktrees" / "broken").mkdir()
+    (bare / "worktrees" / "broken" / "HEAD").write_bytes(b"no\nHEAD\n")
     (tmp_path / "lower" / "file").write_text("work in progress\n")
     was, new = (Oid(gitcmd.text(bare, "rev-parse", f"{rev}^0")) for rev in ("topic", "main"))
     detach(bare, [(RefName(b"refs/heads/topic"), was, new), (RefName(b"refs/heads/x"), None, new)])

@@ -471,6 +471,9 @@ def test_rates_and_places(person: Person) -> None:
         person.gittorrent(*words).failed(2, "--block-size", "is not a size")
     for place in ("localhost", "host:port", ":9418", "host:70000"):
         person.gittorrent("serve", "--git", place).failed(2, "HOST:PORT")
+    for port in ("²", "9" * 5000):
+        place = f"127.0.0.1:{port}"
+        person.gittorrent("gtp", "tracker", "--http", place).failed(2, "[::1]:9417")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         done = person.gittorrent("serve", "--git", f"127.0.0.1:{port}")

@@ -140,13 +140,17 @@ def test_a_file_is_a_tracker() -> None:
     [
         (b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", "7 seconds"),
         (b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n", "60 seconds"),
+        (
+            "HTTP/1.1 429 Slow\r\nRetry-After: ²\r\nContent-Length: 0\r\n\r\n".encode(),
+            "60 seconds",
+        ),
         (b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n", "status 404"),
         (b"HTTP/1.1 302 Away\r\nLocation: http://localhost/\r\nContent-Length: 0\r\n\r\n", "302"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nle", "no dictionary"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\nd14:failure reason1:xe", "refused: x"),
         (b"nonsense\r\n\r\n", "."),
     ],
-    ids=["busy", "slow", "missing", "moved", "list", "failure", "nonsense"],
+    ids=["busy", "slow", "odd", "missing", "moved", "list", "failure", "nonsense"],
 )
 def test_clients_understand_trackers_that_fail(
     answer: bytes, expected: str, copied: Callable[[str], Made]

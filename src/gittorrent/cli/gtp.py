@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -381,7 +382,7 @@ def _say_listening(node: GtpNode, info: Metainfo, *, as_json: bool) -> None:
 
 def _place(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535 or not host:
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535 or not host:
         raise UsageError(f"{text!r} is no HOST:PORT", hint="write 127.0.0.1:9417 or [::1]:9417")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

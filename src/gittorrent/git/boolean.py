@@ -18,7 +18,7 @@ _WORDS = {
     "off": False,
     "": False,
 }
-_NUMBER = re.compile(r"[+-]?(0x[0-9a-f]+|[0-9]+)[kmg]?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(0x[0-9a-f]{1,20}|[0-9]{1,20})[kmg]?", re.IGNORECASE)
 
 
 def parse_boolean(name: str, text: str) -> bool:

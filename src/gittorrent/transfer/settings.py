@@ -19,6 +19,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -98,18 +99,22 @@ def _is_on(config: Mapping[str, str], name: str) -> bool:
     return config.get(name.lower(), "").lower() not in _FALSE
 
 
+_PORT = re.compile("[0-9]{1,5}")
+_SECONDS = re.compile("[0-9]{1,9}")
+
+
 def _port(text: str) -> int | None:
     if text.lower() in ("auto", "true"):
         return 0
     if text.lower() in ("off", "false"):
         return None
-    if not text.isdigit() or int(text) > 65535:
+    if _PORT.fullmatch(text) is None or int(text) > 65535:
         raise UsageError(f"gittorrent.listen is {text!r}", hint="write auto, off or a port")
     return int(text)
 
 
 def _seconds(text: str) -> int:
-    if not text.isdigit():
+    if _SECONDS.fullmatch(text) is None:
         raise UsageError(f"gittorrent.seedTime is {text!r}", hint="write seconds")
     return int(text)
 

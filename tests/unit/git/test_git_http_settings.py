@@ -28,8 +28,9 @@ def test_certificates() -> None:
     found = settings_of(URL, config, overriding)
     assert (found.ca_file, found.verify) == ("/other.pem", False)
     assert not settings_of(URL, {"http.sslverify": "no"}, {}).verify
-    with pytest.raises(UsageError):
-        settings_of(URL, {"http.sslverify": "perhaps"}, {})
+    for value in ("perhaps", "9" * 5000):
+        with pytest.raises(UsageError):
+            settings_of(URL, {"http.sslverify": value}, {})
 
 
 @pytest.mark.parametrize(

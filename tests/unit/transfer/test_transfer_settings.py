@@ -22,7 +22,7 @@ def test_sizes_and_rates() -> None:
     assert settings.sharing.peer_up_limit == 4096
 
 
-@pytest.mark.parametrize("value", ["", "lots", "0", "-1", "1T"])
+@pytest.mark.parametrize("value", ["", "lots", "0", "-1", "1T", "²", "9" * 5000])
 @pytest.mark.parametrize(
     "name", ["maxSize", "upLimit", "downLimit", "peerUpLimit", "listen", "seedTime"]
 )

@@ -193,6 +193,6 @@ class TrackerClient:
 
 
 def _seconds(value: str | None) -> float:
-    if value is not None and value.isdigit():
+    if value is not None and value.isascii() and value.isdigit():
         return min(float(value), LONGEST_RETRY)
     return 60.0

@@ -212,10 +212,21 @@ class Database:
             raise cannot_use(self._path, error) from error
 
     def _keep_to_own_files(self) -> None:
-        """Name what lies here instead of what lies in the home that this one is a copy of."""
+        """Name what lies here instead of what lies in the home that this one is a copy of.
+
+        Looked at once, and again in another place: there may be thousands of repositories.
+        """
+        status = self.home.root.stat()
+        place = f"{stored_path(str(self.home.root))} {status.st_dev} {status.st_ino}"
+        if self._read("SELECT home FROM place") == [(place,)]:
+            return
         paths = (path_of(path) for (path,) in self._read("SELECT path FROM repositories"))
         meant = own_places(paths, self.home, self._is_mirror)
-        with self._writing() if meant else contextlib.nullcontext():
+        # On a full disk it is looked again the next time; most can go on without.
+        with (
+            contextlib.nullcontext() if meant else contextlib.suppress(LocalError),
+            self._writing(),
+        ):
             for path, own in meant.items():
                 # What is recorded here already stays as it is.
                 self._db.execute(
@@ -223,6 +234,8 @@ class Database:
                     (stored_path(own), stored_path(path)),
                 )
                 self._db.execute("DELETE FROM repositories WHERE path = ?", (stored_path(path),))
+            self._db.execute("DELETE FROM place")
+            self._db.execute("INSERT INTO place VALUES (?)", (place,))
 
     def _is_mirror(self, path: str) -> bool:
         query = "SELECT role = 'mirror' FROM repositories WHERE path = ?"

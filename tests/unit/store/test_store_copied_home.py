@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from gittorrent.errors import LocalError
 from gittorrent.git.alternates import alternates_file, borrow, lenders
 from gittorrent.ids import RepositoryId
 from gittorrent.store.carried_rows import CarriedRow
@@ -106,3 +108,48 @@ def test_a_home_that_was_moved_or_is_of_no_use_owns_nothing(first: Home, tmp_pat
 def test_a_home_under_another_name_is_the_same(first: Home, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(first.root)
     assert other_home_of(first.repositories / "a.git", Home(tmp_path / "link")) is None
+
+
+def test_thousands_of_repositories_are_looked_at_once(
+    first: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Home] = []
+
+    def look(_paths: object, home: Home, _is_mirror: object) -> dict[str, str]:
+        asked.append(home)
+        return {}
+
+    paths_in(first)
+    monkeypatch.setattr("gittorrent.store.database.own_places", look)
+    paths_in(first)
+    assert asked == []
+    copy_tree(first.root, tmp_path / "second")
+    paths_in(Home(tmp_path / "second"))
+    first.root.rename(tmp_path / "moved")
+    paths_in(Home(tmp_path / "moved"))
+    paths_in(Home(tmp_path / "moved"))
+    assert asked == [Home(tmp_path / "second"), Home(tmp_path / "moved")]
+
+
+@contextmanager
+def no_room(_database: Database) -> Iterator[None]:
+    raise LocalError("cannot write: database or disk is full")
+    yield
+
+
+def test_a_full_disk_keeps_nobody_from_reading(
+    first: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = paths_in(first)
+    first.root.rename(tmp_path / "moved")
+    copy_tree(tmp_path / "moved", tmp_path / "second")
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "_writing", no_room)
+        assert paths_in(Home(tmp_path / "moved")) == before
+    (tmp_path / "moved").rename(first.root)
+    with monkeypatch.context() as patch:
+        # What would be another home's is another matter.
+        patch.setattr(Database, "_writing", no_room)
+        with pytest.raises(LocalError, match="full"):
+            paths_in(Home(tmp_path / "second"))
+    assert paths_in(Home(tmp_path / "second")) != before

@@ -179,6 +179,19 @@ def test_stock_git_is_served_from_a_view_that_was_broken(place: Place, what: str
         assert listed(node) == sound
 
 
+@pytest.mark.parametrize("what", ["empty config", "garbage for config", "empty HEAD", "no refs"])
+def test_a_mirror_is_served_that_was_broken_before_the_node_started(
+    place: Place, what: str
+) -> None:
+    DAMAGES[what](place.mirror)
+    place.break_power()
+    with serve(place.operator) as node:
+        for number, url in enumerate((f"{node.git}/project.git", node.url())):
+            place.operator.git("clone", "-q", "--mirror", url, f"copy-{number}").ok()
+            copy = place.operator.root / f"copy-{number}"
+            assert place.refs(copy) == place.refs(place.origin)
+
+
 def test_a_mirror_that_was_begun_and_broken_is_made(place: Place) -> None:
     begun = place.operator.node / "repositories" / f".new-{_repository(place)}.git"
     place.operator.gittorrent("remove", "project", "--yes").ok()

@@ -14,10 +14,11 @@ from gittorrent.errors import GitTorrentError
 from gittorrent.event_log import EventLog
 from gittorrent.git.repository import NotARepositoryError, find_repository
 from gittorrent.node.catalogue import Catalogue, Listing, still_carried
-from gittorrent.repository.carried import Carried, NotCarriedError, object_format_of, open_carried
+from gittorrent.repository.carried import Carried, NotCarriedError, open_carried
 from gittorrent.repository.layout import Layout
 from gittorrent.repository.relocating import folders_of, relocate
 from gittorrent.store.following import FollowTable
+from gittorrent.transfer.mirroring import open_mirror
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -116,9 +117,9 @@ def _open_row(row: CarriedRow, *, complain: bool) -> Carried | None:
                 f"{path} is not there any more; if it is gone for good, 'gittorrent remove"
                 f" {row.name}' forgets it"
             )
-        carried = Carried(path, object_format_of(path))
+        carried = open_mirror(path)
         _ = carried.info
-    except (GitTorrentError, KeyError) as error:
+    except (GitTorrentError, KeyError, OSError) as error:
         note = _log.warning if complain else _log.debug
         text = "{repository} is not served: {reason}"
         note("not-served", text, repository=row.name, reason=error)

@@ -42,20 +42,25 @@ def test_an_executor_keeps_its_order_and_has_one_thread_at_a_time() -> None:
 
 def test_an_executor_that_hangs_holds_up_nobody_else() -> None:
     release = threading.Event()
+    hanging: list[int] = []
+
+    def hang() -> bool:
+        hanging.append(threading.get_ident())
+        return release.wait()
 
     async def scenario() -> None:
         threads = Threads()
         slow, quick = threads.executor(), threads.executor()
-        hanging = [asyncio.create_task(slow(release.wait)) for _ in range(100)]
+        tasks = [asyncio.create_task(slow(hang)) for _ in range(100)]
         for _ in range(100):
             assert await quick(lambda: 7) == 7
-        assert not any(task.done() for task in hanging)
-        # The others take a second one while the first is about to wait, and seldom more.
-        assert len(threads) < 50, "what hangs has one thread"
+        assert not any(task.done() for task in tasks)
+        assert len(hanging) <= 1, "what hangs has one thread"
         release.set()
-        assert all(await asyncio.gather(*hanging))
+        assert all(await asyncio.gather(*tasks))
 
     run(scenario())
+    assert len(hanging) == 100
 
 
 def test_a_busy_executor_lets_others_have_their_turn() -> None:

@@ -469,6 +469,9 @@ def test_rates_and_places(person: Person) -> None:
     for size in ("large", "0", "-1"):
         words = ("gtp", "clone", "no.gittorrent", "d", f"--block-size={size}")
         person.gittorrent(*words).failed(2, "--block-size", "is not a size")
+    for time in ("0", "-1", "1.5", "inf", "nan", "2w", "1e9", "9" * 40):
+        done = person.gittorrent("mirror", "git://127.0.0.1:1/x.git", f"--interval={time}")
+        done.failed(2, "--interval", "no length of time", "30m")
     for place in ("localhost", "host:port", ":9418", "host:70000"):
         person.gittorrent("serve", "--git", place).failed(2, "HOST:PORT")
     for port in ("²", "9" * 5000):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+MOST_DIGITS = 9
+"""Digits of a length of time in seconds; it is no number to anybody if there are more."""
+
+
 def _rate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """Return a rate as a number; `RateError` says what is wrong with another word."""
     del ctx, param
@@ -62,7 +66,8 @@ def length_of_time(
         if value is None:
             return None
         try:
-            return read(int(value) if value.isascii() and value.isdigit() else value)
+            is_number = value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS
+            return read(int(value) if is_number else value)
         except ValueError as error:
             wrong, _, instead = str(error).partition("; ")
             raise UsageError(f"{param.opts[0]}: {wrong}", hint=instead) from error

@@ -12,7 +12,12 @@ import click
 
 from gittorrent.cli import node_toml
 from gittorrent.cli.handing_over import hand_over
-from gittorrent.cli.limits import down_limit_option, peer_up_limit_option, up_limit_option
+from gittorrent.cli.limits import (
+    down_limit_option,
+    length_of_time,
+    peer_up_limit_option,
+    up_limit_option,
+)
 from gittorrent.cli.locations import typed_location
 from gittorrent.cli.mirror_collection import (
     CollectionRound,
@@ -68,11 +73,11 @@ _log = EventLog(__name__)
 @click.option("--once", is_flag=True, help="Bring it up to date and end.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=1),
-    metavar="SECONDS",
-    default=60.0,
+    callback=length_of_time(1),
+    metavar="TIME",
+    default="60s",
     show_default=True,
-    help="Seconds between looks at the source, without --once.",
+    help="Time between looks at the source, without --once: 90s, 30m, 12h.",
 )
 @click.option("--name", metavar="NAME", help="Name to carry it under; the policy's by default.")
 @collection_options
@@ -86,7 +91,7 @@ _log = EventLog(__name__)
 def mirror(
     url: str,
     once: bool,
-    interval: float,
+    interval: int,
     name: str | None,
     collection: bool,
     max_repositories: int | None,
@@ -239,7 +244,7 @@ async def _mirror(
     reporter: TerminalReporter | LogReporter,
     name: str | None,
     once: bool,
-    interval: float,
+    interval: int,
     prints: Printed,
     after: Callable[[Mirrored], Awaitable[None]],
 ) -> None:
@@ -264,7 +269,7 @@ async def _mirror(
             if isinstance(reporter, LogReporter):
                 reporter.failed_check(mirroring.url, error, interval)
             else:
-                reporter.note(f"{error}; trying again every {interval:.0f} seconds")
+                reporter.note(f"{error}; trying again every {interval} seconds")
         else:
             reporter.close()
             if first or failed or done.changed:
